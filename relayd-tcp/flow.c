@@ -1,0 +1,502 @@
+#include "relayd-tcp/flow.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "relayd-tcp/bind.h"
+#include "relayd-tcp/protect.h"
+#include "shared/base/log.h"
+#include "shared/net/sockaddr.h"
+
+enum {
+    ATTACH_MIN_MS = 10000,
+    /* Young streams get no keepalive: most end long before it could tell anything. */
+    KEEPALIVE_AFTER_MS = 15000,
+    KEEPALIVE_IDLE_S = 60,
+    KEEPALIVE_INTERVAL_S = 20,
+    KEEPALIVE_COUNT = 4,
+};
+
+static const struct sm_state states[] = {
+    [FLOW_NEW] = {"new", SM_TO(FLOW_DIALING) | SM_TO(FLOW_LISTENING) | SM_TO(FLOW_PARKED) | SM_TO(FLOW_GONE)},
+    [FLOW_DIALING] = {"dialing", SM_TO(FLOW_PARKED) | SM_TO(FLOW_GONE)},
+    [FLOW_LISTENING] = {"listening", SM_TO(FLOW_PARKED) | SM_TO(FLOW_GONE)},
+    [FLOW_PARKED] = {"parked", SM_TO(FLOW_RELAYING) | SM_TO(FLOW_GONE)},
+    [FLOW_RELAYING] = {"relaying", SM_TO(FLOW_GONE)},
+    [FLOW_GONE] = {"gone", 0},
+};
+
+const char *flow_state_name(const struct flow *f)
+{
+    return sm_name(&f->sm);
+}
+
+void flow_counters(const struct flow *f, struct n2_counters *ret)
+{
+    *ret = (struct n2_counters){
+        .octets_up = f->stream.dir[0].octets,
+        .octets_down = f->stream.dir[1].octets,
+        .duration_ms = loop_now(f->relay->loop) - f->started,
+    };
+}
+
+/* ---- the record ---- */
+
+static char *pack_audit(const struct n2_open *o)
+{
+    size_t len = 1;
+
+    for (size_t i = 0; i < o->audit_count; i++)
+        len += strlen(o->audit[i].key) + strlen(o->audit[i].value) + 2;
+    char *packed = malloc(len), *at = packed;
+    if (packed == NULL)
+        return NULL;
+    for (size_t i = 0; i < o->audit_count; i++) {
+        at = stpcpy(at, o->audit[i].key) + 1;
+        at = stpcpy(at, o->audit[i].value) + 1;
+    }
+    *at = '\0';
+    return packed;
+}
+
+static void log_access(const struct flow *f, enum n2_end why)
+{
+    struct log_field fields[16 + N2_AUDIT_MAX];
+    char id[ID_TEXT_LEN];
+    size_t n = 0;
+
+    fields[n++] = (struct log_field)LOG_STR("id", id_format(f->grant->node.id, id));
+    fields[n++] = (struct log_field)LOG_STR("kind", n2_kind_name((enum n2_kind)f->grant->kind));
+    fields[n++] = (struct log_field)LOG_ADDR("client", &f->client);
+    fields[n++] = (struct log_field)LOG_ADDR("target", &f->peer);
+    fields[n++] = (struct log_field)LOG_ADDR("bound", &f->bound);
+    fields[n++] = (struct log_field)LOG_U64("octets_up", f->stream.dir[0].octets);
+    fields[n++] = (struct log_field)LOG_U64("octets_down", f->stream.dir[1].octets);
+    fields[n++] = (struct log_field)LOG_U64("duration_ms", loop_now(f->relay->loop) - f->started);
+    fields[n++] = (struct log_field)LOG_STR("reason", n2_end_name(why));
+    fields[n++] = (struct log_field)LOG_STR("relay", f->relay->id);
+    fields[n++] = (struct log_field)LOG_STR("server", n2_grant_server_id(f->grant));
+    for (const char *at = f->audit; at != NULL && *at != '\0';) {
+        const char *value = at + strlen(at) + 1;
+        fields[n++] = (struct log_field)LOG_STR(at, value);
+        at = value + strlen(value) + 1;
+    }
+    fields[n] = (struct log_field){.kind = LOG_K_END};
+    log_emit(LOG_INFO, "access", fields);
+}
+
+/* ---- the one way out ---- */
+
+static void flow_free(struct loop_grave *g)
+{
+    struct flow *f = LIST_ENTRY(g, struct flow, grave);
+
+    free(f->audit);
+    free(f);
+}
+
+/* Lets go of whatever the state holds. */
+static void let_go(struct flow *f)
+{
+    int fd;
+
+    switch ((enum flow_state)f->sm.state) {
+    case FLOW_DIALING:
+        dial_cancel(f->dial);
+        break;
+    case FLOW_LISTENING:
+        fd = hot_remove(f->relay->loop, &f->stream.leg[1]);
+        if (fd >= 0)
+            close(fd);
+        break;
+    case FLOW_PARKED:
+        close(f->target_fd);
+        break;
+    case FLOW_RELAYING: /* the stream has closed its sockets */
+    case FLOW_NEW:
+    case FLOW_GONE:
+        break;
+    }
+}
+
+static void flow_finish(struct flow *f, const struct n2_refusal *refused, enum n2_end why)
+{
+    struct relay *r = f->relay;
+    struct n2_counters c;
+
+    bool relayed = f->sm.state == FLOW_RELAYING;
+    let_go(f);
+    sm_move(&f->sm, FLOW_GONE);
+    loop_timer_stop(r->loop, &f->timer);
+    flow_counters(f, &c);
+    r->stats.flows--;
+    if (relayed) {
+        log_access(f, why);
+        r->stats.attached--;
+        r->stats.octets_up += c.octets_up;
+        r->stats.octets_down += c.octets_down;
+    }
+    if (refused != NULL) {
+        r->stats.refused[refused->code]++;
+        r->stats.unreachable[refused->cause]++;
+        n2_grant_refused(f->grant, refused->code, refused->cause, refused->text);
+    } else {
+        r->stats.ended[why]++;
+        n2_grant_ended(f->grant, why, &c);
+    }
+    loop_bury(r->loop, &f->grave, flow_free);
+}
+
+static void flow_end(struct flow *f, enum n2_end why)
+{
+    flow_finish(f, NULL, why);
+}
+
+/* ---- timers: one per flow, its meaning is the state's ---- */
+
+static uint64_t idle_limit(const struct flow *f)
+{
+    return stream_half_closed(&f->stream) ? f->limits.half_closed_ms : f->limits.idle_ms;
+}
+
+static void keep_alive(int fd)
+{
+    int on = 1, idle = KEEPALIVE_IDLE_S, interval = KEEPALIVE_INTERVAL_S, count = KEEPALIVE_COUNT;
+
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
+}
+
+/* Activity moves no timer; the timer looks how long ago it was, and comes again. */
+static void check_idle(struct flow *f)
+{
+    struct relay *r = f->relay;
+    uint64_t quiet = loop_now(r->loop) - f->stream.last_activity, limit = idle_limit(f);
+
+    if (quiet >= limit) {
+        f->timer.due = 0;
+        stream_cut(&f->stream);
+        return;
+    }
+    uint64_t next = limit - quiet;
+    if (loop_now(r->loop) - f->started >= KEEPALIVE_AFTER_MS) {
+        keep_alive(f->stream.leg[0].fd);
+        keep_alive(f->stream.leg[1].fd);
+    } else if (next > KEEPALIVE_AFTER_MS) {
+        next = KEEPALIVE_AFTER_MS;
+    }
+    /* A direction may finish meanwhile, which shortens the limit. */
+    if (next > f->limits.half_closed_ms)
+        next = f->limits.half_closed_ms;
+    loop_timer_start(r->loop, &f->timer, next);
+}
+
+static void on_timer(struct wheel_timer *t)
+{
+    struct flow *f = LIST_ENTRY(t, struct flow, timer);
+    const struct n2_refusal timed_out = {N2_UNREACHABLE, N2_CAUSE_TIMED_OUT, "no peer came"};
+
+    switch ((enum flow_state)f->sm.state) {
+    case FLOW_LISTENING:
+        flow_finish(f, &timed_out, N2_END_NONE);
+        break;
+    case FLOW_PARKED:
+        flow_end(f, N2_END_ATTACH_TIMEOUT);
+        break;
+    case FLOW_RELAYING:
+        check_idle(f);
+        break;
+    case FLOW_NEW:
+    case FLOW_DIALING:
+    case FLOW_GONE:
+        break;
+    }
+}
+
+static void wait_for_leg(struct flow *f)
+{
+    uint32_t ms = f->limits.connect_ms > ATTACH_MIN_MS ? f->limits.connect_ms : ATTACH_MIN_MS;
+
+    loop_timer_start(f->relay->loop, &f->timer, ms);
+}
+
+/* ---- CONNECT ---- */
+
+static struct n2_refusal refusal_of(int err)
+{
+    switch (-err) {
+    case ECONNREFUSED:
+    case ECONNRESET:
+        return (struct n2_refusal){N2_UNREACHABLE, N2_CAUSE_REFUSED, NULL};
+    case ENETUNREACH:
+    case ENETDOWN:
+    case EAFNOSUPPORT:
+        return (struct n2_refusal){N2_UNREACHABLE, N2_CAUSE_NETWORK_UNREACHABLE, NULL};
+    case EHOSTUNREACH:
+    case EHOSTDOWN:
+        return (struct n2_refusal){N2_UNREACHABLE, N2_CAUSE_HOST_UNREACHABLE, NULL};
+    case ETIMEDOUT:
+        return (struct n2_refusal){N2_UNREACHABLE, N2_CAUSE_TIMED_OUT, NULL};
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+    case ENOBUFS:
+        return (struct n2_refusal){N2_FULL, N2_CAUSE_NONE, strerror(-err)};
+    case EADDRNOTAVAIL:
+        return (struct n2_refusal){N2_NO_PORT, N2_CAUSE_NONE, "no local port towards it"};
+    default:
+        return (struct n2_refusal){N2_UNREACHABLE, N2_CAUSE_GENERAL, strerror(-err)};
+    }
+}
+
+static void on_connected(struct flow *f, int fd, const struct addr *peer)
+{
+    sm_move(&f->sm, FLOW_PARKED);
+    f->target_fd = fd;
+    f->peer = *peer;
+    sockaddr_local(fd, &f->bound);
+    f->relay->stats.opened[f->grant->kind]++;
+    wait_for_leg(f);
+    n2_grant_opened(f->grant, &f->bound, &f->peer, "copy");
+}
+
+static void on_dialed(void *arg, int status, int fd, const struct addr *peer)
+{
+    struct flow *f = arg;
+
+    f->dial = NULL;
+    if (status == 0) {
+        on_connected(f, fd, peer);
+        return;
+    }
+    const struct n2_refusal r = refusal_of(status);
+    flow_finish(f, &r, N2_END_NONE);
+}
+
+static void open_connect(struct flow *f, const struct n2_open *o)
+{
+    const struct relay_keys *k = &f->relay->config.relay;
+    struct addr allowed[DIAL_MAX], peer;
+    const struct n2_refusal policy = {N2_POLICY, N2_CAUSE_NONE, "protected destination"};
+    const struct n2_refusal none = {N2_BAD, N2_CAUSE_NONE, "no destination"};
+    size_t n = 0;
+
+    for (size_t i = 0; i < o->destination_count && n < DIAL_MAX; i++) {
+        const struct addr *to = &o->destinations[i];
+        if (to->family != ADDR_NONE && to->port != 0 && !protect_forbids(f->relay, to))
+            allowed[n++] = *to;
+    }
+    if (n == 0) {
+        flow_finish(f, o->destination_count == 0 ? &none : &policy, N2_END_NONE);
+        return;
+    }
+    const struct dial_config c = {
+        .to = allowed,
+        .count = n,
+        .from4 = relay_config_pick(k->bind.items, k->bind.count, ADDR_IPV4),
+        .from6 = relay_config_pick(k->bind.items, k->bind.count, ADDR_IPV6),
+        .timeout_ms = f->limits.connect_ms,
+    };
+    int rc = dial_start(f->relay->loop, &c, on_dialed, f, &f->dial, &peer);
+    if (rc >= 0) {
+        on_connected(f, rc, &peer);
+    } else if (rc == -EINPROGRESS) {
+        sm_move(&f->sm, FLOW_DIALING);
+    } else {
+        const struct n2_refusal r = refusal_of(rc);
+        flow_finish(f, &r, N2_END_NONE);
+    }
+}
+
+/* ---- BIND ---- */
+
+static void on_peer(struct hot *h, uint32_t events)
+{
+    struct flow *f = LIST_ENTRY(h, struct flow, stream.leg[1]);
+    struct addr peer;
+    (void)events;
+
+    int fd = bind_accept(h->fd, &f->peer, &f->relay->stats.bind_peers_refused, &peer);
+    if (fd < 0)
+        return;
+    close(hot_remove(f->relay->loop, h));
+    sm_move(&f->sm, FLOW_PARKED);
+    f->target_fd = fd;
+    f->peer = peer;
+    wait_for_leg(f);
+    n2_grant_peer(f->grant, &peer);
+}
+
+static void open_bind(struct flow *f, const struct n2_open *o)
+{
+    struct n2_refusal refused = {0};
+    struct hot *waiting = &f->stream.leg[1]; /* free until the stream starts */
+
+    if (o->destination_count > 0)
+        f->peer = o->destinations[0];
+    int fd = bind_listen(f->relay, o, &f->bound, &refused);
+    if (fd < 0) {
+        flow_finish(f, &refused, N2_END_NONE);
+        return;
+    }
+    hot_init(waiting, on_peer);
+    if (hot_add(f->relay->loop, waiting, fd, EPOLLIN) != 0) {
+        close(fd);
+        refused = (struct n2_refusal){N2_FULL, N2_CAUSE_NONE, "epoll"};
+        flow_finish(f, &refused, N2_END_NONE);
+        return;
+    }
+    sm_move(&f->sm, FLOW_LISTENING);
+    f->relay->stats.opened[N2_BIND]++;
+    loop_timer_start(f->relay->loop, &f->timer, f->limits.connect_ms);
+    n2_grant_listening(f->grant, &f->bound, "copy");
+}
+
+/* ---- the service behind N2 ---- */
+
+static void set_limits(struct flow *f, const struct n2_limits *wanted)
+{
+    const struct relay_keys *k = &f->relay->config.relay;
+
+    f->limits = *wanted;
+    if (f->limits.connect_ms == 0 || f->limits.connect_ms > N2_DEADLINE_MAX_MS * 10)
+        f->limits.connect_ms = (uint32_t)k->connect_ms;
+    if (f->limits.idle_ms == 0)
+        f->limits.idle_ms = (uint32_t)(k->idle_ms < UINT32_MAX ? k->idle_ms : UINT32_MAX);
+    if (f->limits.half_closed_ms == 0)
+        f->limits.half_closed_ms =
+            (uint32_t)(k->half_closed_ms < UINT32_MAX ? k->half_closed_ms : UINT32_MAX);
+}
+
+static void service_open(void *arg, struct n2_grant *g, const struct n2_open *o)
+{
+    struct relay *r = arg;
+    struct flow *f = calloc(1, sizeof(*f));
+
+    if (f == NULL || (f->audit = pack_audit(o)) == NULL) {
+        free(f);
+        n2_grant_refused(g, N2_FULL, N2_CAUSE_NONE, "memory");
+        return;
+    }
+    f->relay = r;
+    f->grant = g;
+    f->client = o->client;
+    f->started = loop_now(r->loop);
+    g->impl = f;
+    r->stats.flows++;
+    sm_init(&f->sm, states, sizeof(states) / sizeof(states[0]), FLOW_NEW);
+    wheel_timer_init(&f->timer, on_timer);
+    set_limits(f, &o->limits);
+    if (o->ptcl != IPPROTO_TCP) {
+        const struct n2_refusal unsupported = {N2_UNSUPPORTED, N2_CAUSE_NONE, "ptcl"};
+        flow_finish(f, &unsupported, N2_END_NONE);
+    } else if (o->kind == N2_BIND) {
+        open_bind(f, o);
+    } else {
+        open_connect(f, o);
+    }
+}
+
+static void service_update(void *arg, struct n2_grant *g, const struct n2_limits *limits)
+{
+    struct flow *f = g->impl;
+    (void)arg;
+
+    set_limits(f, limits);
+    f->stream.octet_limit = limits->octets;
+    if (f->sm.state == FLOW_RELAYING)
+        check_idle(f);
+}
+
+static void on_stream_end(struct stream *s, enum stream_end why)
+{
+    static const enum n2_end ends[] = {
+        [STREAM_CLOSED] = N2_END_CLOSED,
+        [STREAM_CLIENT_RESET] = N2_END_CLIENT_RESET,
+        [STREAM_TARGET_RESET] = N2_END_TARGET_RESET,
+        [STREAM_LIMIT] = N2_END_LIMIT,
+        [STREAM_NO_MEMORY] = N2_END_RELAY_ERROR,
+    };
+    struct flow *f = LIST_ENTRY(s, struct flow, stream);
+
+    if (why != STREAM_CUT)
+        flow_end(f, ends[why]);
+    else if (f->timer.due == 0)
+        flow_end(f, stream_half_closed(s) ? N2_END_HALF_CLOSED_IDLE : N2_END_IDLE);
+    /* Otherwise service_end cut it and says why. */
+}
+
+static void service_attach(void *arg, struct n2_grant *g, const struct n2_attach *a, int fd)
+{
+    struct relay *r = arg;
+    struct flow *f = g->impl;
+
+    if (fd < 0) {
+        flow_end(f, N2_END_RELAY_ERROR);
+        return;
+    }
+    const struct stream_start with = {
+        .client_fd = fd,
+        .target_fd = f->target_fd,
+        .to_client = a->to_client,
+        .to_client_len = a->to_client_len,
+        .to_target = a->to_target,
+        .to_target_len = a->to_target_len,
+        .octet_limit = f->limits.octets,
+    };
+    sm_move(&f->sm, FLOW_RELAYING);
+    r->stats.attached++;
+    f->started = loop_now(r->loop);
+    hot_init(&f->stream.leg[0], stream_on_client);
+    hot_init(&f->stream.leg[1], stream_on_target);
+    loop_timer_start(r->loop, &f->timer,
+                     f->limits.idle_ms < KEEPALIVE_AFTER_MS ? f->limits.idle_ms : KEEPALIVE_AFTER_MS);
+    stream_start(&f->stream, r->pump, &with, on_stream_end);
+}
+
+static void service_end(void *arg, struct n2_grant *g, enum n2_end why)
+{
+    struct flow *f = g->impl;
+    (void)arg;
+
+    if (f->sm.state == FLOW_RELAYING)
+        stream_cut(&f->stream);
+    flow_end(f, why);
+}
+
+static void service_counters(void *arg, const struct n2_grant *g, struct n2_counters *ret)
+{
+    (void)arg;
+    flow_counters(g->impl, ret);
+}
+
+static void service_load(void *arg, struct n2_load *ret)
+{
+    const struct relay *r = arg;
+    uint32_t held = r->stats.flows;
+
+    *ret = (struct n2_load){
+        .associations = held,
+        .capacity = r->capacity,
+        .descriptors_free = (r->capacity > held ? r->capacity - held : 0) * 2,
+    };
+}
+
+/* Nothing is held any more: the loop has nothing to live for. */
+static void service_drained(void *arg)
+{
+    struct relay *r = arg;
+
+    uv_stop(&r->loop->uv);
+}
+
+const struct n2_service flow_service = {
+    service_open, service_update, service_attach, service_end,
+    service_counters, service_load, service_drained,
+};

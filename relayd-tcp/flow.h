@@ -1,0 +1,44 @@
+/* A flow: one association of this relay, from Open to its record.
+ *
+ *                 ┌─ DIALING ──┐
+ *     Open ──────►│            ├──► PARKED ──leg──► RELAYING ──► (record) ──► gone
+ *                 └─ LISTENING ┘      │
+ *                        └────────────┴── refused, released, lease lost, time-out ──► gone
+ *
+ *   DIALING    CONNECT: dial races the destinations
+ *   LISTENING  BIND: waits for the peer
+ *   PARKED     the outer connection stands; the client's leg has to come in time
+ *   RELAYING   two sockets, one stream; ends by itself or is cut
+ *
+ * What fails: every way out goes through flow_finish (flow.c), which tells N2 once and frees once.
+ * A flow that relayed leaves one access record in the log; one that never did leaves none (its
+ * control server knows more about it). */
+#pragma once
+
+#include "relayd-tcp/relay.h"
+#include "shared/base/sm.h"
+#include "shared/net/dial.h"
+
+enum flow_state { FLOW_NEW, FLOW_DIALING, FLOW_LISTENING, FLOW_PARKED, FLOW_RELAYING, FLOW_GONE };
+
+struct flow {
+    struct stream stream;
+    struct loop_grave grave;
+    struct sm sm;
+    struct relay *relay;
+    struct n2_grant *grant;
+    struct wheel_timer timer; /* DIALING: none (dial has its own); else the deadline of the state */
+    union {
+        struct dial *dial; /* DIALING */
+        int target_fd;     /* PARKED */
+    };
+    struct addr client, peer, bound;
+    struct n2_limits limits;
+    uint64_t started; /* loop_now; when the leg came, once RELAYING */
+    char *audit;      /* "key\0value\0" ... "\0"; owned; for the record */
+};
+
+/* The name of what a flow does now, for a status. */
+const char *flow_state_name(const struct flow *f);
+/* Payload so far. */
+void flow_counters(const struct flow *f, struct n2_counters *ret);

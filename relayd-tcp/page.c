@@ -1,0 +1,262 @@
+#include "relayd-tcp/page.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "relayd-tcp/flow.h"
+#include "shared/daemon/boot.h"
+
+static bool ready(void *ctx, char *reason, size_t cap)
+{
+    const struct relay *r = ctx;
+
+    if (!r->draining && r->stats.flows < r->capacity)
+        return true;
+    snprintf(reason, cap, "%s", r->draining ? "draining" : "full");
+    return false;
+}
+
+/* ---- /metrics ---- */
+
+/* from: 1 leaves out a word that means "none". */
+static void put_counts(struct prom *p, const char *label, const uint64_t *counts, size_t n,
+                       size_t from, const char *(*name)(int))
+{
+    for (size_t i = from; i < n; i++)
+        prom_u64(p, PROM_LABELS({label, name((int)i)}), counts[i]);
+}
+
+static const char *kind_word(int i)
+{
+    return n2_kind_name((enum n2_kind)i);
+}
+
+static const char *refusal_word(int i)
+{
+    return n2_refusal_name((enum n2_refusal_code)i);
+}
+
+static const char *cause_word(int i)
+{
+    return n2_cause_name((enum n2_cause)i);
+}
+
+static const char *end_word(int i)
+{
+    return n2_end_name((enum n2_end)i);
+}
+
+static void put_associations(struct prom *p, const struct relay *r)
+{
+    const struct relay_stats *s = &r->stats;
+
+    prom_family(p, "relayd_associations_active", PROM_GAUGE, "Associations held now, by state.");
+    prom_u64(p, PROM_LABELS({"state", "attached"}), s->attached);
+    prom_u64(p, PROM_LABELS({"state", "unattached"}), s->flows - s->attached);
+    prom_family(p, "relayd_associations_limit", PROM_GAUGE, "Associations held at most.");
+    prom_u64(p, NULL, r->capacity);
+    prom_family(p, "relayd_associations_opened_total", PROM_COUNTER, "Associations opened, by kind.");
+    put_counts(p, "kind", s->opened, N2_KINDS, 1, kind_word);
+    prom_family(p, "relayd_associations_ended_total", PROM_COUNTER,
+                "Associations that were opened and have ended, by reason.");
+    put_counts(p, "reason", s->ended, N2_END_COUNT, 1, end_word);
+    prom_family(p, "relayd_refusals_total", PROM_COUNTER,
+                "Associations that could not be opened, by reason.");
+    put_counts(p, "reason", s->refused, N2_REFUSAL_CODES, 1, refusal_word);
+    prom_family(p, "relayd_unreachable_total", PROM_COUNTER,
+                "Destinations that could not be reached, by cause.");
+    put_counts(p, "cause", s->unreachable, N2_CAUSES, 1, cause_word);
+    prom_family(p, "relayd_bind_peers_refused_total", PROM_COUNTER,
+                "Connections to a waiting BIND that were not from the expected peer.");
+    prom_u64(p, NULL, s->bind_peers_refused);
+    prom_family(p, "relayd_ended_octets_total", PROM_COUNTER,
+                "Payload of associations that have ended, by direction.");
+    prom_u64(p, PROM_LABELS({"direction", "up"}), s->octets_up);
+    prom_u64(p, PROM_LABELS({"direction", "down"}), s->octets_down);
+}
+
+static void put_engines(struct prom *p, const struct relay *r)
+{
+    const struct stream_stats *s = stream_pump_stats(r->pump);
+
+    prom_family(p, "relayd_bytes_total", PROM_COUNTER, "Payload delivered, both ways, by engine.");
+    prom_u64(p, PROM_LABELS({"engine", "copy"}), s->octets_copy);
+    prom_u64(p, PROM_LABELS({"engine", "splice"}), s->octets_splice);
+    prom_family(p, "relayd_engine_changes_total", PROM_COUNTER,
+                "Directions that went from copy to splice (up) and back (down).");
+    prom_u64(p, PROM_LABELS({"to", "splice"}), s->upgrades);
+    prom_u64(p, PROM_LABELS({"to", "copy"}), s->downgrades);
+    prom_family(p, "relayd_pipe_refusals_total", PROM_COUNTER,
+                "Bulky directions that found no pipe and stayed with copy.");
+    prom_u64(p, NULL, s->pipe_refusals);
+    prom_family(p, "relayd_pipes", PROM_GAUGE, "Pipes, by state.");
+    prom_u64(p, PROM_LABELS({"state", "lent"}), s->pipes_lent);
+    prom_u64(p, PROM_LABELS({"state", "free"}), s->pipes_total - s->pipes_lent);
+    prom_family(p, "relayd_buffers_bytes", PROM_GAUGE, "Octets held for writers that did not take them.");
+    prom_u64(p, NULL, s->held_octets);
+}
+
+static void put_n2(struct prom *p, const struct relay *r)
+{
+    static const char *const calls[] = {"none", "hello", "open", "update", "release", "watch", "inventory"};
+    struct n2_server_stats s;
+
+    n2_server_stats(r->n2, &s);
+    prom_family(p, "relayd_control_servers", PROM_GAUGE, "Control servers whose lease runs.");
+    prom_u64(p, NULL, s.sessions_live);
+    prom_family(p, "relayd_n2_requests_total", PROM_COUNTER, "N2 messages received.");
+    prom_u64(p, NULL, s.requests);
+    prom_family(p, "relayd_n2_calls_total", PROM_COUNTER, "N2 calls received, by call.");
+    for (int i = N2_HELLO; i <= N2_INVENTORY; i++)
+        prom_u64(p, PROM_LABELS({"call", calls[i]}), s.calls[i]);
+    prom_family(p, "relayd_n2_bad_messages_total", PROM_COUNTER, "N2 messages that were no requests.");
+    prom_u64(p, NULL, s.bad_messages);
+    prom_family(p, "relayd_n2_overloaded_total", PROM_COUNTER, "N2 messages refused for want of a context.");
+    prom_u64(p, NULL, s.overloaded);
+    prom_family(p, "relayd_n2_conflicts_total", PROM_COUNTER, "Hellos refused because another epoch is alive.");
+    prom_u64(p, NULL, s.conflicts);
+    prom_family(p, "relayd_leases_lost_total", PROM_COUNTER, "Leases of control servers that ran out.");
+    prom_u64(p, NULL, s.leases_lost);
+    prom_family(p, "relayd_n2_events_total", PROM_COUNTER, "Events told to control servers.");
+    prom_u64(p, NULL, s.events);
+    prom_family(p, "relayd_n2_event_gaps_total", PROM_COUNTER, "Times that events were dropped unseen.");
+    prom_u64(p, NULL, s.gaps);
+}
+
+static void metrics(void *ctx, struct prom *p)
+{
+    const struct relay *r = ctx;
+
+    prom_build_info(p, "relayd", VERSION);
+    prom_family(p, "relayd_draining", PROM_GAUGE, "1 while no new associations are taken.");
+    prom_u64(p, NULL, r->draining);
+    put_associations(p, r);
+    put_engines(p, r);
+    put_n2(p, r);
+    prom_family(p, "relayd_log_dropped_total", PROM_COUNTER, "Log records that stderr did not take.");
+    prom_u64(p, NULL, log_dropped());
+    prom_process(p);
+}
+
+/* ---- /status ---- */
+
+static void status(void *ctx, struct json *j)
+{
+    const struct relay *r = ctx;
+    uint64_t epoch = n2_server_epoch(r->n2);
+
+    json_put_str(j, "program", "relayd-tcp");
+    json_put_str(j, "version", VERSION);
+    json_put_str(j, "id", r->id);
+    json_put_hex(j, "epoch", &epoch, sizeof(epoch));
+    json_put_u64(j, "uptime_ms", loop_now(r->loop) - r->started);
+    json_put_str(j, "state", r->draining ? "draining" : "ready");
+    json_array_begin(j, "engines");
+    if (relay_config_engine(&r->config, RELAY_SPLICE))
+        json_put_str(j, NULL, "splice");
+    json_put_str(j, NULL, "copy");
+    json_array_end(j);
+    json_object_begin(j, "load");
+    json_put_u64(j, "associations", r->stats.flows);
+    json_put_u64(j, "attached", r->stats.attached);
+    json_put_u64(j, "descriptors", boot_descriptors_open());
+    json_object_end(j);
+    json_object_begin(j, "limits");
+    json_put_u64(j, "associations", r->capacity);
+    json_put_u64(j, "descriptors", boot_descriptor_limit());
+    json_put_u64(j, "pipes", r->config.relay.pipes);
+    json_object_end(j);
+}
+
+/* ---- /associations ---- */
+
+enum { FILTER_CLIENT, FILTER_STATE };
+static const char *const filters[] = {"client", "state", NULL};
+
+struct listing {
+    const struct status_query *q;
+    struct n2_grant **rows;
+    size_t count;
+};
+
+static bool wanted(const struct flow *f, const struct status_query *q)
+{
+    char ip[ADDR_TEXT_MAX];
+
+    if (q->filter[FILTER_STATE] != NULL && strcmp(q->filter[FILTER_STATE], flow_state_name(f)) != 0)
+        return false;
+    return q->filter[FILTER_CLIENT] == NULL ||
+           strcmp(q->filter[FILTER_CLIENT], addr_format_ip(&f->client, ip)) == 0;
+}
+
+static void collect(struct n2_grant *g, void *arg)
+{
+    struct listing *l = arg;
+    char id[ID_TEXT_LEN];
+
+    if (!wanted(g->impl, l->q))
+        return;
+    if (l->q->after == NULL || strcmp(id_format(g->node.id, id), l->q->after) > 0)
+        l->rows[l->count++] = g;
+}
+
+static int by_id(const void *a, const void *b)
+{
+    struct n2_grant *const *x = a, *const *y = b;
+
+    return memcmp((*x)->node.id, (*y)->node.id, ID_LEN);
+}
+
+static void put_flow(struct json *j, const struct relay *r, const struct n2_grant *g)
+{
+    const struct flow *f = g->impl;
+    struct n2_counters c;
+
+    flow_counters(f, &c);
+    json_object_begin(j, NULL);
+    json_put_hex(j, "id", g->node.id, ID_LEN);
+    json_put_str(j, "kind", n2_kind_name((enum n2_kind)g->kind));
+    json_put_str(j, "state", flow_state_name(f));
+    json_put_str(j, "server", n2_grant_server_id(g));
+    json_put_addr(j, "client", &f->client);
+    json_put_addr(j, "target", &f->peer);
+    json_put_addr(j, "bound", &f->bound);
+    if (f->sm.state == FLOW_RELAYING) {
+        json_put_str(j, "engine", stream_engine_name(&f->stream));
+        json_put_u64(j, "idle_ms", loop_now(r->loop) - f->stream.last_activity);
+    }
+    json_put_u64(j, "octets_up", c.octets_up);
+    json_put_u64(j, "octets_down", c.octets_down);
+    json_put_u64(j, "age_ms", c.duration_ms);
+    json_object_end(j);
+}
+
+static int associations(void *ctx, const struct status_query *q, struct json *j, struct err *e)
+{
+    const struct relay *r = ctx;
+    struct listing l = {q, calloc(r->stats.flows + 1, sizeof(struct n2_grant *)), 0};
+    char id[ID_TEXT_LEN];
+
+    if (l.rows == NULL)
+        return err_set(e, "out of memory");
+    n2_server_each(r->n2, collect, &l);
+    qsort(l.rows, l.count, sizeof(struct n2_grant *), by_id);
+    size_t shown = l.count < q->limit ? l.count : q->limit;
+    json_array_begin(j, "associations");
+    for (size_t i = 0; i < shown; i++)
+        put_flow(j, r, l.rows[i]);
+    json_array_end(j);
+    if (shown < l.count)
+        json_put_str(j, "next", id_format(l.rows[shown - 1]->node.id, id));
+    free(l.rows);
+    return 0;
+}
+
+const struct status_pages relay_pages = {
+    .ready = ready,
+    .metrics = metrics,
+    .status = status,
+    .associations = associations,
+    .filters = filters,
+};

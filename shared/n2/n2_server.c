@@ -1,0 +1,483 @@
+#include "shared/n2/n2_server.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "shared/base/log.h"
+#include "shared/base/secret.h"
+#include "shared/n2/n2_legs.h"
+#include "shared/n2/n2_session.h"
+
+enum { CONTEXTS_MAX = 512 };
+
+static const char *const features[] = {"bind-port", "octet-limit"};
+enum { FEATURES = sizeof(features) / sizeof(features[0]) };
+
+/* ---- replies ---- */
+
+static void refuse_message(struct n2_server *s, struct n2_inbound *in, enum n2_refusal_code code,
+                           const char *text)
+{
+    struct n2_refusal r = {.code = code, .text = text};
+
+    s->stats.refusals[code]++;
+    buf_reset(&s->reply);
+    n2_put_reply_head(&s->reply, s->epoch, &r);
+    n2_inbound_reply(in, s->reply.data, s->reply.len);
+}
+
+static void put_refusal(struct n2_server *s, const struct n2_call *c, enum n2_refusal_code code,
+                        const char *text)
+{
+    struct n2_answer a = {.id = c->id, .refused = {.code = code, .text = text}};
+
+    s->stats.refusals[code]++;
+    n2_put_answer(&s->reply, &a);
+}
+
+/* ---- Hello ---- */
+
+static void log_conflict(const struct n2_session *x, uint64_t epoch)
+{
+    log_error("n2_conflict", LOG_STR("server", x->id), LOG_U64("live_epoch", x->epoch),
+              LOG_U64("refused_epoch", epoch));
+}
+
+/* The session that a Hello introduces, or NULL with the refusal set. */
+static struct n2_session *introduce(struct n2_server *s, const struct n2_head *head, uint32_t pipe,
+                                    struct n2_refusal *ret)
+{
+    struct n2_session *x = n2_session_find(s, head->server_id);
+
+    if (x == NULL) {
+        x = n2_session_new(s, head->server_id, head->server_epoch);
+        if (x == NULL)
+            *ret = (struct n2_refusal){.code = N2_FULL, .text = "too many servers"};
+        return x;
+    }
+    if (x->epoch == head->server_epoch)
+        return x;
+    if (n2_session_is_retired(x, head->server_epoch)) {
+        *ret = (struct n2_refusal){.code = N2_STALE, .text = "this epoch was retired"};
+        return NULL;
+    }
+    if (x->pipe != 0 && x->pipe != pipe && x->leased) {
+        s->stats.conflicts++;
+        log_conflict(x, head->server_epoch);
+        *ret = (struct n2_refusal){.code = N2_CONFLICT, .text = "another epoch is alive"};
+        return NULL;
+    }
+    n2_session_answer_watch(x);
+    n2_session_retire(x, head->server_epoch);
+    return x;
+}
+
+static void answer_hello(struct n2_server *s, const struct n2_call *c)
+{
+    static const uint32_t families[] = {4, 6};
+    const struct n2_server_config *f = &s->config;
+    struct n2_answer a = {.id = c->id, .what = N2_HELLO};
+
+    a.u.hello = (struct n2_hello_answer){
+        .relay_id = f->relay_id,
+        .software = f->software,
+        .legs = s->legs_url,
+        .features = features,
+        .feature_count = FEATURES,
+        .kinds = f->kinds,
+        .kind_count = f->kind_count,
+        .ptcls = f->ptcls,
+        .ptcl_count = f->ptcl_count,
+        .engines = f->engines,
+        .engine_count = f->engine_count,
+        .families = families,
+        .family_count = 2,
+        .advertise = f->advertise,
+        .advertise_count = f->advertise_count,
+        .protect = f->protect,
+        .protect_count = f->protect_count,
+        .capacity = f->capacity,
+        .quota = f->quota,
+        .lease_ms = f->lease_ms,
+    };
+    n2_put_answer(&s->reply, &a);
+}
+
+static void take_hello(struct n2_server *s, const struct n2_head *head, const struct n2_call *c,
+                       uint32_t pipe)
+{
+    struct n2_refusal refused = {0};
+    struct n2_session *x = introduce(s, head, pipe, &refused);
+
+    s->stats.hellos++;
+    if (x == NULL) {
+        put_refusal(s, c, refused.code, refused.text);
+        return;
+    }
+    x->pipe = pipe;
+    x->protect_count = c->u.hello.protect_count;
+    for (size_t i = 0; i < x->protect_count; i++)
+        x->protect[i] = c->u.hello.protect[i];
+    n2_session_renew_lease(x);
+    log_info("n2_hello", LOG_STR("server", x->id), LOG_U64("epoch", x->epoch),
+             LOG_STR("software", c->u.hello.software));
+    answer_hello(s, c);
+}
+
+/* ---- Open, Update, Release ---- */
+
+static bool offers(const struct n2_server *s, enum n2_kind kind)
+{
+    for (size_t i = 0; i < s->config.kind_count; i++) {
+        if (s->config.kinds[i] == kind)
+            return true;
+    }
+    return false;
+}
+
+static void take_open(struct n2_server *s, struct n2_session *x, const struct n2_call *c)
+{
+    const struct n2_open *o = c->u.open;
+    struct n2_answer a = {.id = c->id};
+    struct idmap_node *known = idmap_find(&x->grants, o->association);
+
+    if (known != NULL) {
+        n2_grant_answer(IDMAP_ENTRY(known, struct n2_grant, node), &a);
+        n2_put_answer(&s->reply, &a);
+        return;
+    }
+    if (!offers(s, o->kind)) {
+        put_refusal(s, c, N2_UNSUPPORTED, "kind");
+        return;
+    }
+    if (s->draining) {
+        put_refusal(s, c, N2_DRAINING, NULL);
+        return;
+    }
+    if (s->grants >= s->config.capacity || x->live_count >= s->config.quota ||
+        x->tombstone_count >= TOMBSTONES_MAX) {
+        put_refusal(s, c, N2_FULL, "associations");
+        return;
+    }
+    struct n2_grant *g = n2_grant_new(x, o->association, c->id, o->kind);
+    if (g == NULL) {
+        put_refusal(s, c, N2_FULL, "memory");
+        return;
+    }
+    g->in_call = true;
+    s->service->open(s->arg, g, o);
+    g->in_call = false;
+    n2_grant_answer(g, &a);
+    n2_put_answer(&s->reply, &a);
+}
+
+static void take_update(struct n2_server *s, struct n2_session *x, const struct n2_call *c)
+{
+    struct idmap_node *known = idmap_find(&x->grants, c->u.update.association);
+    struct n2_grant *g = known != NULL ? IDMAP_ENTRY(known, struct n2_grant, node) : NULL;
+    struct n2_answer a = {.id = c->id, .what = N2_UPDATE};
+
+    if (g == NULL || g->state == N2_GRANT_DEAD) {
+        put_refusal(s, c, N2_EXPIRED, NULL);
+        return;
+    }
+    if (c->u.update.revision > g->revision) {
+        g->revision = c->u.update.revision;
+        s->service->update(s->arg, g, &c->u.update.limits);
+    }
+    a.u.update_revision = g->revision;
+    n2_put_answer(&s->reply, &a);
+}
+
+static void take_release(struct n2_server *s, struct n2_session *x, const struct n2_call *c)
+{
+    struct idmap_node *known = idmap_find(&x->grants, c->u.release);
+    struct n2_grant *g = known != NULL ? IDMAP_ENTRY(known, struct n2_grant, node) : NULL;
+    struct n2_answer a = {.id = c->id, .what = N2_RELEASE};
+
+    if (g == NULL) {
+        n2_grant_bury_unknown(x, c->u.release, c->id);
+    } else if (g->state != N2_GRANT_DEAD) {
+        a.u.release.known = true;
+        /* The tombstone must outlast a late Open with this or a lower call id. */
+        g->call_id = g->call_id > c->id ? g->call_id : c->id;
+        s->service->counters(s->arg, g, &a.u.release.counters);
+        s->service->end(s->arg, g, N2_END_RELEASED);
+    }
+    n2_put_answer(&s->reply, &a);
+}
+
+/* ---- dispatch ---- */
+
+static bool understood(const struct n2_call *c)
+{
+    for (size_t i = 0; i < c->must_count; i++) {
+        size_t k = 0;
+        while (k < FEATURES && strcmp(features[k], c->must_understand[i]) != 0)
+            k++;
+        if (k == FEATURES)
+            return false;
+    }
+    return true;
+}
+
+static void take_call(struct n2_server *s, struct n2_session *x, const struct n2_call *c)
+{
+    s->stats.calls[c->what]++;
+    if (c->invalid != N2_REFUSAL_NONE)
+        put_refusal(s, c, c->invalid, c->invalid_text);
+    else if (!understood(c))
+        put_refusal(s, c, N2_UNSUPPORTED, "must_understand");
+    else if (c->id < x->acked || c->remaining_ms == 0)
+        put_refusal(s, c, N2_EXPIRED, NULL);
+    else if (c->what == N2_OPEN)
+        take_open(s, x, c);
+    else if (c->what == N2_UPDATE)
+        take_update(s, x, c);
+    else if (c->what == N2_RELEASE)
+        take_release(s, x, c);
+    else if (c->what == N2_INVENTORY)
+        n2_session_inventory(x, c, &s->reply);
+}
+
+static void take_calls(struct n2_server *s, const struct n2_request *r, struct n2_inbound *in,
+                       uint32_t pipe)
+{
+    struct n2_session *x = n2_session_find(s, r->head.server_id);
+    const char *stale = NULL;
+
+    if (x == NULL || x->pipe != pipe)
+        stale = "no Hello on this connection";
+    else if (x->epoch != r->head.server_epoch)
+        stale = "server epoch";
+    else if (r->head.relay_epoch != s->epoch)
+        stale = "relay epoch";
+    if (stale != NULL) {
+        for (size_t i = 0; i < r->call_count; i++)
+            put_refusal(s, &r->calls[i], N2_STALE, stale);
+        n2_inbound_reply(in, s->reply.data, s->reply.len);
+        return;
+    }
+    n2_session_renew_lease(x);
+    if (r->head.acked > x->acked) {
+        x->acked = r->head.acked;
+        n2_session_sweep(x);
+    }
+    const struct n2_call *first = &r->calls[0];
+    if (first->what == N2_WATCH && first->invalid == N2_REFUSAL_NONE && understood(first)) {
+        s->stats.calls[N2_WATCH]++;
+        n2_session_watch(x, in, first);
+        return;
+    }
+    for (size_t i = 0; i < r->call_count; i++)
+        take_call(s, x, &r->calls[i]);
+    n2_inbound_reply(in, s->reply.data, s->reply.len);
+}
+
+static void on_request(void *arg, struct n2_inbound *in, uint32_t pipe, const uint8_t *bytes,
+                       size_t len, bool overloaded)
+{
+    struct n2_server *s = arg;
+    struct n2_request r;
+
+    s->stats.requests++;
+    if (overloaded) {
+        s->stats.overloaded++;
+        refuse_message(s, in, N2_FULL, "too many requests");
+        return;
+    }
+    int rc = n2_request_decode(s->arena, bytes, len, &r);
+    if (rc != 0 || r.head.version != N2_VERSION) {
+        s->stats.bad_messages++;
+        refuse_message(s, in, rc != 0 ? N2_BAD : N2_UNSUPPORTED, rc != 0 ? "not a Request" : "version");
+        n2_arena_reset(s->arena);
+        return;
+    }
+    buf_reset(&s->reply);
+    n2_put_reply_head(&s->reply, s->epoch, NULL);
+    const struct n2_call *first = &r.calls[0];
+    if (first->what == N2_HELLO) {
+        s->stats.calls[N2_HELLO]++;
+        if (first->invalid != N2_REFUSAL_NONE)
+            put_refusal(s, first, first->invalid, first->invalid_text);
+        else if (!understood(first))
+            put_refusal(s, first, N2_UNSUPPORTED, "must_understand");
+        else
+            take_hello(s, &r.head, first, pipe);
+        n2_inbound_reply(in, s->reply.data, s->reply.len);
+    } else {
+        take_calls(s, &r, in, pipe);
+    }
+    n2_arena_reset(s->arena);
+}
+
+static void on_gone(void *arg, uint32_t pipe)
+{
+    struct n2_server *s = arg;
+
+    LIST_FOREACH(node, &s->sessions) {
+        struct n2_session *x = LIST_ENTRY(node, struct n2_session, node);
+        if (x->pipe == pipe) {
+            x->pipe = 0;
+            n2_session_answer_watch(x); /* to nobody; frees the context */
+        }
+    }
+}
+
+/* ---- legs ---- */
+
+static void on_attach(void *arg, const struct n2_attach *a, int fd)
+{
+    struct n2_server *s = arg;
+
+    LIST_FOREACH(node, &s->sessions) {
+        struct n2_session *x = LIST_ENTRY(node, struct n2_session, node);
+        struct idmap_node *known = idmap_find(&x->grants, a->association);
+        if (known == NULL)
+            continue;
+        struct n2_grant *g = IDMAP_ENTRY(known, struct n2_grant, node);
+        if (g->state != N2_GRANT_OPENED || !g->attachable)
+            continue;
+        if (!secret_equal(g->ticket, a->ticket, N2_TICKET_LEN)) {
+            log_warn("legs_wrong_ticket", LOG_STR("server", x->id));
+            s->service->end(s->arg, g, N2_END_RELAY_ERROR);
+            break;
+        }
+        g->state = N2_GRANT_ATTACHED;
+        g->attachable = false;
+        s->service->attach(s->arg, g, a, fd);
+        return;
+    }
+    if (fd >= 0)
+        close(fd);
+}
+
+/* ---- life ---- */
+
+static void on_drained(struct loop_task *t)
+{
+    struct n2_server *s = LIST_ENTRY(t, struct n2_server, drained);
+
+    if (s->grants == 0)
+        s->service->drained(s->arg);
+}
+
+static const struct n2_listener_ops listener_ops = {on_request, on_gone};
+static const struct n2_leg_listener_ops leg_ops = {on_attach};
+
+static void server_free(struct n2_server *s)
+{
+    n2_listener_close(s->listener);
+    n2_leg_listener_close(s->legs);
+    n2_arena_free(s->arena);
+    buf_fini(&s->reply);
+    free(s->legs_url);
+    free(s);
+}
+
+int n2_server_open(struct loop *l, const struct n2_server_config *config,
+                   const struct n2_service *service, void *arg, struct n2_server **ret,
+                   struct err *e)
+{
+    struct n2_server *s = calloc(1, sizeof(*s));
+
+    if (s == NULL)
+        return err_set(e, "out of memory");
+    s->loop = l;
+    s->config = *config;
+    s->service = service;
+    s->arg = arg;
+    secret_random(&s->epoch, sizeof(s->epoch));
+    s->epoch |= 1; /* never 0 */
+    list_init(&s->sessions);
+    loop_task_init(&s->drained, on_drained);
+    buf_init(&s->reply, N2_MESSAGE_MAX);
+    s->arena = n2_arena_new();
+    s->legs_url = calloc(1, 8 + (config->legs ? strlen(config->legs) : 0));
+    if (s->arena == NULL || s->legs_url == NULL) {
+        server_free(s);
+        return err_set(e, "out of memory");
+    }
+    if (config->legs != NULL) {
+        strcat(strcpy(s->legs_url, "unix:"), config->legs);
+        if (n2_leg_listener_open(l, config->legs, config->uids, config->uid_count, &leg_ops, s,
+                                 &s->legs, e) != 0) {
+            server_free(s);
+            return err_wrap(e, "legs");
+        }
+    }
+    const struct n2_listener_config lc = {
+        .urls = config->urls,
+        .url_count = config->url_count,
+        .uids = config->uids,
+        .uid_count = config->uid_count,
+        .contexts_max = CONTEXTS_MAX,
+    };
+    if (n2_listener_open(l, &lc, &listener_ops, s, &s->listener, e) != 0) {
+        server_free(s);
+        return err_wrap(e, "n2");
+    }
+    *ret = s;
+    return 0;
+}
+
+void n2_server_close(struct n2_server *s)
+{
+    if (s == NULL)
+        return;
+    while (!list_empty(&s->sessions))
+        n2_session_free(LIST_ENTRY(s->sessions.next, struct n2_session, node));
+    loop_unpost(&s->drained);
+    server_free(s);
+}
+
+void n2_server_drain(struct n2_server *s)
+{
+    s->draining = true;
+    LIST_FOREACH(node, &s->sessions)
+        n2_session_answer_watch(LIST_ENTRY(node, struct n2_session, node));
+    if (s->grants == 0)
+        loop_post(s->loop, &s->drained);
+}
+
+uint32_t n2_server_grants(const struct n2_server *s)
+{
+    return s->grants;
+}
+
+uint64_t n2_server_epoch(const struct n2_server *s)
+{
+    return s->epoch;
+}
+
+bool n2_server_protects(const struct n2_server *s, const struct addr *a, bool local)
+{
+    LIST_FOREACH(node, &s->sessions) {
+        const struct n2_session *x = LIST_ENTRY(node, struct n2_session, node);
+        for (size_t i = 0; i < x->protect_count; i++) {
+            const struct addr *p = &x->protect[i];
+            if (p->port == a->port && (addr_ip_equal(p, a) || (addr_is_any(p) && local)))
+                return true;
+        }
+    }
+    return false;
+}
+
+void n2_server_stats(const struct n2_server *s, struct n2_server_stats *ret)
+{
+    *ret = s->stats;
+    LIST_FOREACH(node, &s->sessions) {
+        if (LIST_ENTRY(node, struct n2_session, node)->leased)
+            ret->sessions_live++;
+    }
+}
+
+void n2_server_each(struct n2_server *s, void (*fn)(struct n2_grant *g, void *arg), void *arg)
+{
+    LIST_FOREACH(node, &s->sessions) {
+        struct n2_session *x = LIST_ENTRY(node, struct n2_session, node);
+        LIST_FOREACH_SAFE(it, &x->live)
+            fn(LIST_ENTRY(it, struct n2_grant, in_session), arg);
+    }
+}

@@ -1,0 +1,61 @@
+#include "shared/net/sockaddr.h"
+
+#include <netinet/in.h>
+#include <string.h>
+
+socklen_t sockaddr_from(const struct addr *a, struct sockaddr_storage *ss)
+{
+    memset(ss, 0, sizeof(*ss));
+    if (a->family == ADDR_IPV4) {
+        struct sockaddr_in *in = (struct sockaddr_in *)ss;
+        in->sin_family = AF_INET;
+        in->sin_port = htons(a->port);
+        memcpy(&in->sin_addr, a->ip, 4);
+        return sizeof(*in);
+    }
+    if (a->family == ADDR_IPV6) {
+        struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)ss;
+        in6->sin6_family = AF_INET6;
+        in6->sin6_port = htons(a->port);
+        memcpy(&in6->sin6_addr, a->ip, 16);
+        return sizeof(*in6);
+    }
+    return 0;
+}
+
+bool sockaddr_to(const struct sockaddr *sa, struct addr *ret)
+{
+    memset(ret, 0, sizeof(*ret));
+    if (sa->sa_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)sa;
+        *ret = addr_ipv4((const uint8_t *)&in->sin_addr, ntohs(in->sin_port));
+        return true;
+    }
+    if (sa->sa_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)sa;
+        struct addr a = addr_ipv6((const uint8_t *)&in6->sin6_addr, ntohs(in6->sin6_port));
+        *ret = addr_unmap(&a);
+        return true;
+    }
+    return false;
+}
+
+bool sockaddr_local(int fd, struct addr *ret)
+{
+    struct sockaddr_storage ss;
+    socklen_t len = sizeof(ss);
+
+    memset(ret, 0, sizeof(*ret));
+    return getsockname(fd, (struct sockaddr *)&ss, &len) == 0 &&
+           sockaddr_to((struct sockaddr *)&ss, ret);
+}
+
+bool sockaddr_peer(int fd, struct addr *ret)
+{
+    struct sockaddr_storage ss;
+    socklen_t len = sizeof(ss);
+
+    memset(ret, 0, sizeof(*ret));
+    return getpeername(fd, (struct sockaddr *)&ss, &len) == 0 &&
+           sockaddr_to((struct sockaddr *)&ss, ret);
+}

@@ -1,0 +1,14 @@
+/* struct addr <-> the kernel's socket addresses. */
+#pragma once
+
+#include <sys/socket.h>
+
+#include "shared/base/addr.h"
+
+/* Fills ss, returns its length; 0 for an address without a family. */
+socklen_t sockaddr_from(const struct addr *a, struct sockaddr_storage *ss);
+/* IPv4-mapped addresses come back as IPv4. False for other families; *ret is then zero. */
+bool sockaddr_to(const struct sockaddr *sa, struct addr *ret);
+/* getsockname, getpeername. False when there is none. */
+bool sockaddr_local(int fd, struct addr *ret);
+bool sockaddr_peer(int fd, struct addr *ret);

@@ -1,0 +1,37 @@
+/* What a compiled rule is. Shared by rules.c (judges) and rules_build.c (compiles), nobody else. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "socksd/rules.h"
+#include "socksd/rules_match.h"
+
+enum rule_matcher {
+    RULE_USERS = 1 << 0,
+    RULE_GROUPS = 1 << 1,
+    RULE_FROM = 1 << 2,
+    RULE_COMMANDS = 1 << 3,
+    RULE_TO = 1 << 4,
+    RULE_PORTS = 1 << 5,
+};
+
+struct rule {
+    enum rules_action action;
+    unsigned matchers;  /* enum rule_matcher: those that it has */
+    unsigned commands;  /* 1 << enum socks_command */
+    bool opens_special; /* allows special-purpose addresses that it does not name */
+    struct wordset users;
+    struct wordset members; /* of all its groups */
+    struct netset from;
+    struct wordset names;  /* of `to`, in the form of struct host_name */
+    struct netset nets;    /* of `to` */
+    struct netset special; /* those of nets that lie within special-purpose ranges */
+    struct portset ports;
+};
+
+struct rules {
+    struct rule **items;
+    unsigned count, room;
+    bool sealed;
+};
