@@ -152,8 +152,17 @@ int bind_listen(const struct relay *r, const struct n2_open *o, struct addr *ret
     return fd;
 }
 
-int bind_accept(int listening, const struct addr *expected, uint64_t *refused,
-                struct addr *ret_peer)
+static bool is_expected(const struct addr *peer, const struct addr *expected, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (addr_is_any(&expected[i]) || addr_ip_equal(&expected[i], peer))
+            return true;
+    }
+    return count == 0;
+}
+
+int bind_accept(int listening, const struct addr *expected, size_t expected_count,
+                uint64_t *refused, struct addr *ret_peer)
 {
     for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
         struct sockaddr_storage ss;
@@ -162,7 +171,7 @@ int bind_accept(int listening, const struct addr *expected, uint64_t *refused,
         if (fd < 0)
             return -EAGAIN;
         sockaddr_to((struct sockaddr *)&ss, ret_peer);
-        if (addr_is_any(expected) || addr_ip_equal(expected, ret_peer))
+        if (is_expected(ret_peer, expected, expected_count))
             return fd;
         struct linger reset = {.l_onoff = 1, .l_linger = 0};
         setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));

@@ -8,7 +8,7 @@
  * peer, never the unspecified one when a better is known. */
 int bind_listen(const struct relay *r, const struct n2_open *o, struct addr *ret_bound,
                 struct n2_refusal *ret_refused);
-/* Accepts one connection from the expected peer (an unspecified address expects any). -EAGAIN: none
+/* Accepts one connection from an expected peer (none, or an unspecified address: any). -EAGAIN: none
  * so far; others were reset and counted in *refused. Otherwise the descriptor and its peer. */
-int bind_accept(int listening, const struct addr *expected, uint64_t *refused,
-                struct addr *ret_peer);
+int bind_accept(int listening, const struct addr *expected, size_t expected_count,
+                uint64_t *refused, struct addr *ret_peer);

@@ -112,6 +112,7 @@ static void let_go(struct flow *f)
         fd = hot_remove(f->relay->loop, &f->stream.leg[1]);
         if (fd >= 0)
             close(fd);
+        free(f->expected.peers);
         break;
     case FLOW_PARKED:
         close(f->target_fd);
@@ -173,6 +174,14 @@ static void keep_alive(int fd)
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
 }
 
+/* A direction may finish before then, which shortens the limit; and young streams get old. */
+static uint64_t next_check(const struct flow *f, uint64_t ms)
+{
+    if (ms > f->limits.half_closed_ms)
+        ms = f->limits.half_closed_ms;
+    return !f->kept_alive && ms > KEEPALIVE_AFTER_MS ? KEEPALIVE_AFTER_MS : ms;
+}
+
 /* Activity moves no timer; the timer looks how long ago it was, and comes again. */
 static void check_idle(struct flow *f)
 {
@@ -184,17 +193,12 @@ static void check_idle(struct flow *f)
         stream_cut(&f->stream);
         return;
     }
-    uint64_t next = limit - quiet;
-    if (loop_now(r->loop) - f->started >= KEEPALIVE_AFTER_MS) {
+    if (!f->kept_alive && loop_now(r->loop) - f->started >= KEEPALIVE_AFTER_MS) {
+        f->kept_alive = true;
         keep_alive(f->stream.leg[0].fd);
         keep_alive(f->stream.leg[1].fd);
-    } else if (next > KEEPALIVE_AFTER_MS) {
-        next = KEEPALIVE_AFTER_MS;
     }
-    /* A direction may finish meanwhile, which shortens the limit. */
-    if (next > f->limits.half_closed_ms)
-        next = f->limits.half_closed_ms;
-    loop_timer_start(r->loop, &f->timer, next);
+    loop_timer_start(r->loop, &f->timer, next_check(f, limit - quiet));
 }
 
 static void on_timer(struct wheel_timer *t)
@@ -248,6 +252,7 @@ static struct n2_refusal refusal_of(int err)
     case ENOMEM:
     case ENOBUFS:
         return (struct n2_refusal){N2_FULL, N2_CAUSE_NONE, strerror(-err)};
+    case EADDRINUSE:
     case EADDRNOTAVAIL:
         return (struct n2_refusal){N2_NO_PORT, N2_CAUSE_NONE, "no local port towards it"};
     default:
@@ -296,13 +301,24 @@ static void open_connect(struct flow *f, const struct n2_open *o)
         flow_finish(f, o->destination_count == 0 ? &none : &policy, N2_END_NONE);
         return;
     }
-    const struct dial_config c = {
+    struct dial_config c = {
         .to = allowed,
         .count = n,
         .from4 = relay_config_pick(k->bind.items, k->bind.count, ADDR_IPV4),
         .from6 = relay_config_pick(k->bind.items, k->bind.count, ADDR_IPV6),
         .timeout_ms = f->limits.connect_ms,
     };
+    if (o->bind.family != ADDR_NONE && !addr_is_any(&o->bind)) {
+        if (!sockaddr_is_local(&o->bind)) {
+            const struct n2_refusal r = {N2_CANNOT_BIND, N2_CAUSE_NONE, "not an address of this host"};
+            flow_finish(f, &r, N2_END_NONE);
+            return;
+        }
+        *(o->bind.family == ADDR_IPV4 ? &c.from4 : &c.from6) = o->bind;
+    } else if (o->bind.port != 0) {
+        c.from4 = addr_any(ADDR_IPV4, o->bind.port);
+        c.from6 = addr_any(ADDR_IPV6, o->bind.port);
+    }
     int rc = dial_start(f->relay->loop, &c, on_dialed, f, &f->dial, &peer);
     if (rc >= 0) {
         on_connected(f, rc, &peer);
@@ -322,10 +338,12 @@ static void on_peer(struct hot *h, uint32_t events)
     struct addr peer;
     (void)events;
 
-    int fd = bind_accept(h->fd, &f->peer, &f->relay->stats.bind_peers_refused, &peer);
+    int fd = bind_accept(h->fd, f->expected.peers, f->expected.count,
+                         &f->relay->stats.bind_peers_refused, &peer);
     if (fd < 0)
         return;
     close(hot_remove(f->relay->loop, h));
+    free(f->expected.peers);
     sm_move(&f->sm, FLOW_PARKED);
     f->target_fd = fd;
     f->peer = peer;
@@ -338,20 +356,24 @@ static void open_bind(struct flow *f, const struct n2_open *o)
     struct n2_refusal refused = {0};
     struct hot *waiting = &f->stream.leg[1]; /* free until the stream starts */
 
-    if (o->destination_count > 0)
-        f->peer = o->destinations[0];
     int fd = bind_listen(f->relay, o, &f->bound, &refused);
     if (fd < 0) {
         flow_finish(f, &refused, N2_END_NONE);
         return;
     }
+    struct addr *peers = calloc(o->destination_count + 1, sizeof(*peers));
     hot_init(waiting, on_peer);
-    if (hot_add(f->relay->loop, waiting, fd, EPOLLIN) != 0) {
+    if (peers == NULL || hot_add(f->relay->loop, waiting, fd, EPOLLIN) != 0) {
+        free(peers);
         close(fd);
-        refused = (struct n2_refusal){N2_FULL, N2_CAUSE_NONE, "epoll"};
+        refused = (struct n2_refusal){N2_FULL, N2_CAUSE_NONE, "memory"};
         flow_finish(f, &refused, N2_END_NONE);
         return;
     }
+    for (size_t i = 0; i < o->destination_count; i++)
+        peers[i] = o->destinations[i];
+    f->expected.peers = peers;
+    f->expected.count = o->destination_count;
     sm_move(&f->sm, FLOW_LISTENING);
     f->relay->stats.opened[N2_BIND]++;
     loop_timer_start(f->relay->loop, &f->timer, f->limits.connect_ms);
@@ -418,6 +440,7 @@ static void on_stream_end(struct stream *s, enum stream_end why)
 {
     static const enum n2_end ends[] = {
         [STREAM_CLOSED] = N2_END_CLOSED,
+        [STREAM_CLIENT_GONE] = N2_END_CLIENT_GONE,
         [STREAM_CLIENT_RESET] = N2_END_CLIENT_RESET,
         [STREAM_TARGET_RESET] = N2_END_TARGET_RESET,
         [STREAM_LIMIT] = N2_END_LIMIT,
@@ -455,8 +478,7 @@ static void service_attach(void *arg, struct n2_grant *g, const struct n2_attach
     f->started = loop_now(r->loop);
     hot_init(&f->stream.leg[0], stream_on_client);
     hot_init(&f->stream.leg[1], stream_on_target);
-    loop_timer_start(r->loop, &f->timer,
-                     f->limits.idle_ms < KEEPALIVE_AFTER_MS ? f->limits.idle_ms : KEEPALIVE_AFTER_MS);
+    loop_timer_start(r->loop, &f->timer, next_check(f, f->limits.idle_ms));
     stream_start(&f->stream, r->pump, &with, on_stream_end);
 }
 

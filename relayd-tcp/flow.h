@@ -31,9 +31,14 @@ struct flow {
     union {
         struct dial *dial; /* DIALING */
         int target_fd;     /* PARKED */
+        struct {           /* LISTENING */
+            struct addr *peers; /* heap */
+            size_t count;
+        } expected;
     };
     struct addr client, peer, bound;
     struct n2_limits limits;
+    bool kept_alive; /* keepalive is on */
     uint64_t started; /* loop_now; when the leg came, once RELAYING */
     char *audit;      /* "key\0value\0" ... "\0"; owned; for the record */
 };

@@ -24,6 +24,7 @@ struct listener {
     uv_poll_t poll;  /* active while it accepts */
     uv_timer_t rest; /* active while it waits for descriptors or memory */
     unsigned connections;
+    bool starved; /* has rested, and accepted nothing since */
 };
 
 struct status {
@@ -69,9 +70,10 @@ static void on_gone(void *owner)
 static void listener_rest(struct listener *l, int error)
 {
     uv_timer_start(&l->rest, on_rested, REST_MS, 0);
-    /* Once: whoever watches finds the rest in the counter. */
-    if (l->status->counters.rests++ == 0)
+    l->status->counters.rests++;
+    if (!l->starved)
         log_warn("status_accept", LOG_ERRNO("error", error));
+    l->starved = true;
 }
 
 static void on_acceptable(uv_poll_t *poll, int status, int events)
@@ -85,6 +87,7 @@ static void on_acceptable(uv_poll_t *poll, int status, int events)
 
         if (fd >= 0) {
             l->connections++;
+            l->starved = false;
             if (!status_http_add(l->status->http, fd, l->socket.tcp, l))
                 l->connections--;
         } else if (errno != EINTR && errno != ECONNABORTED) {

@@ -1,5 +1,5 @@
 /* The endpoint that says how a daemon is doing: read-only HTTP/1.1 on Unix sockets and TCP, by
- * libmicrohttpd on our own loop: no threads, no signal handlers. The only door to that library.
+ * libmicrohttpd on our own loop (status_http.c is the door): no threads, no signal handlers.
  *
  *   GET, HEAD  /              text: the paths that are served here
  *              /livez         text: 200 "ok", or 503 "not alive: REASON"
@@ -9,18 +9,18 @@
  *              /associations  JSON ├ over TCP only with `detail`
  *              /relays        JSON ┘
  *
- *   /associations?limit=N&after=CURSOR&FILTER=VALUE   one page of a list; N is 1 to 1000, 100
- * unless told
+ *   /associations?limit=N&after=CURSOR&FILTER=VALUE   one page of a list; N from 1 to 1000, or 100
  *
  * Refusals are a sentence: 400 an unknown, repeated or malformed parameter; 403 a Host that is
  * neither an IP address, localhost nor a configured name (a web page that rebinds its name must not
  * read us; not asked on Unix sockets); 404; 405 with Allow; 500 a page that did not fit its limit.
  *
  * Bounded whatever a client does. A listener serves so many connections at once; the next wait in
- * the kernel. A connection has `timeout_ms` to say its request (idle between two counts) and again
- * as long to take the answer; then it is reset, however busily it sends one octet at a time. Pages
- * are built whole, with a limit, and freed when they are sent or the connection is gone. Without
- * descriptors a listener rests for a second instead of spinning. */
+ * the kernel. A connection has `timeout_ms` for the headers of its request, idling before it
+ * included, and again as long for the rest and the answer; then it is reset, however busily it
+ * sends or takes one octet at a time. Pages are built whole, with a limit, and freed when they are
+ * sent or the connection is gone. Without descriptors a listener rests for a second instead of
+ * spinning. */
 #pragma once
 
 #include <stdbool.h>
@@ -39,9 +39,8 @@
 
 /* What was asked of /associations; valid during the callback. */
 struct status_query {
-    unsigned limit; /* 1 to 1000 */
-    const char
-        *after; /* the cursor that an earlier page gave as its next one; NULL: from the start */
+    unsigned limit;    /* 1 to 1000 */
+    const char *after; /* a cursor that an earlier page gave; NULL: from the start */
     /* Values of status_pages.filters, in that order; NULL: not asked for. 1 to 255 octets, no NUL;
      * what they may be is the page's business. */
     const char *filter[STATUS_FILTERS_MAX];
@@ -80,7 +79,7 @@ struct status_config {
 struct status_counters {
     uint64_t connections; /* open now */
     uint64_t accepted;
-    uint64_t requests; /* answered by us, refusals included; not HTTP that was no HTTP */
+    uint64_t requests; /* that reached a page or a refusal of ours */
     uint64_t refused;  /* of these 4xx */
     uint64_t failed;   /* of these 500: a page that did not fit */
     uint64_t expired;  /* connections reset for slowness */
@@ -91,8 +90,8 @@ struct status;
 
 /* Is every address in listen well-formed? For `--check`; opens nothing. */
 int status_check(const struct status_config *c, struct err *e);
-/* Listens on all of it, or nothing: NULL with the sentence. pages and ctx as above. Keeps the loop
- * alive until closed. */
+/* Listens on all of it, or nothing: NULL with the sentence (the loop then still has handles to
+ * close). pages and ctx as above. Keeps the loop alive until closed. */
 struct status *status_open(uv_loop_t *loop, const struct status_config *c,
                            const struct status_pages *pages, void *ctx, struct err *e);
 /* Closes the listeners (and removes their socket files) and all connections at once; s is gone for

@@ -1,16 +1,15 @@
-/* One connection accepted          ─► MHD_add_connection
- * MHD's epoll descriptor readable  ┐
- * MHD has more to do, by the timer ├► turn: drop what overran or ended, MHD_run, set the timer
- * a deadline is due, by the timer  ┘
+/*   MHD's epoll descriptor is readable ┐
+ *   MHD has more to do, no event says  ├─► turn: drop what overran, MHD_run, drop what ended,
+ *   a connection's time is over        ┘         then arrange for the next turn
  *
  * MHD could listen and accept by itself, but 0.9.75 then spins at full speed when descriptors run
  * out before its first connection, forgets to listen again when a full listener empties between two
  * events, and reads beyond its address buffer when a Unix client has bound itself to a long path.
  * So it is given connections.
  *
- * MHD_get_timeout matters: input that MHD has read but not yet used raises no event, and without
- * the timer a pipelined request would wait for the next one. MHD's own connection time-out is not
- * used: it starts anew with every octet. */
+ * Its MHD_get_timeout matters: input that MHD has read but not yet used raises no event, and a
+ * pipelined request would wait for the next one. Its own connection time-out is not used: that
+ * starts anew with every octet. */
 #include "shared/daemon/status_http.h"
 
 #include <microhttpd.h>
@@ -42,7 +41,8 @@ struct status_http {
     uv_loop_t *loop;
     struct MHD_Daemon *mhd;
     uv_poll_t poll;
-    uv_timer_t timer;
+    uv_idle_t again;  /* active while MHD has more to do than events tell */
+    uv_timer_t timer; /* for the first deadline */
     unsigned handles; /* not yet closed */
     void (*closed)(void *ctx);
     void *closed_ctx;
@@ -222,20 +222,27 @@ static void on_request_end(void *cls, struct MHD_Connection *mhd, void **request
 
 /* ---- the loop ---------------------------------------------------------------------------- */
 
+static void on_again(uv_idle_t *again);
 static void on_timer(uv_timer_t *timer);
 
-static void set_timer(struct status_http *h)
+/* Not a timer of no length for MHD: libuv before 1.45 would run it over and over without looking at
+ * anything else. An idle handle has its turn, then everybody else has theirs. */
+static void schedule(struct status_http *h)
 {
     uint64_t due = UINT64_MAX, now = uv_now(h->loop);
     MHD_UNSIGNED_LONG_LONG after;
 
+    uv_idle_stop(&h->again);
+    uv_timer_stop(&h->timer);
     if (!list_empty(&h->connections))
         due = LIST_ENTRY(h->connections.next, struct connection, node)->deadline;
-    if (MHD_get_timeout(h->mhd, &after) == MHD_YES && now + after < due)
-        due = now + after;
-    if (due == UINT64_MAX)
-        uv_timer_stop(&h->timer);
-    else
+    if (MHD_get_timeout(h->mhd, &after) == MHD_YES) {
+        if (after == 0)
+            uv_idle_start(&h->again, on_again);
+        else if (now + after < due)
+            due = now + after;
+    }
+    if (due != UINT64_MAX)
         uv_timer_start(&h->timer, on_timer, due > now ? due - now : 0, 0);
 }
 
@@ -244,7 +251,12 @@ static void turn(struct status_http *h)
     drop_overrun(h);
     MHD_run(h->mhd);
     drop_ended(h);
-    set_timer(h);
+    schedule(h);
+}
+
+static void on_again(uv_idle_t *again)
+{
+    turn(again->data);
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -282,7 +294,7 @@ bool status_http_add(struct status_http *h, int fd, bool tcp, void *owner)
     h->config.counters->connections++;
     h->config.counters->accepted++;
     rearm(h, c);
-    set_timer(h);
+    schedule(h);
     return true;
 }
 
@@ -342,8 +354,9 @@ struct status_http *status_http_open(uv_loop_t *loop, const struct status_http_c
     h->config = *c;
     h->loop = loop;
     list_init(&h->connections);
+    uv_idle_init(loop, &h->again);
     uv_timer_init(loop, &h->timer);
-    h->timer.data = h;
+    h->again.data = h->timer.data = h;
     if (start(h, e) == 0)
         return h;
     status_http_close(h, NULL, NULL);
@@ -365,7 +378,8 @@ void status_http_close(struct status_http *h, void (*closed)(void *ctx), void *c
 {
     h->closed = closed;
     h->closed_ctx = ctx;
-    h->handles = 1;
+    h->handles = 2;
+    uv_close((uv_handle_t *)&h->again, on_closed);
     uv_close((uv_handle_t *)&h->timer, on_closed);
     /* Not there when opening did not come so far. libuv lets go of the descriptor before MHD
      * closes it. */

@@ -1,7 +1,7 @@
 /* HTTP on connected sockets, by libmicrohttpd on a libuv loop; the only door to that library.
  *
- * A connection has `timeout_ms` for its request's headers, again as long for the rest and the
- * answer, and again as long idle before the next. One that overruns is reset. */
+ * A connection has `timeout_ms` from its start, or from its last answer, to the end of a request's
+ * headers, and again as long for the rest and the answer. One that overruns is reset. */
 #pragma once
 
 #include <stdbool.h>

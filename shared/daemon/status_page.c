@@ -26,10 +26,12 @@ __attribute__((format(printf, 3, 4))) static void reply_text(struct status_reply
     va_start(args, format);
     len = vasprintf(&ret->body, format, args);
     va_end(args);
-    if (len < 0)
+    if (len < 0) {
+        ret->code = 500;
         ret->body = NULL;
-    else
+    } else {
         ret->len = (size_t)len;
+    }
 }
 
 /* body was built by prom_take or json_take and is NULL when it did not fit. */
@@ -43,20 +45,27 @@ static void reply_page(struct status_reply *ret, const char *type, char *body, s
 
 /* ---- who may ask ------------------------------------------------------------------------- */
 
-/* RFC 9110 section 7.2: uri-host [":" port]. A rebound name of an attacker is never an address. */
+/* RFC 9110 section 7.2: uri-host [":" port]. Returns the length of the host, 0 for nonsense. */
+static size_t host_length(const char *host)
+{
+    const char *end = host[0] == '[' ? strchr(host, ']') : host + strcspn(host, ":");
+
+    if (end == NULL)
+        return 0;
+    if (*end == ']')
+        end++;
+    if (*end != '\0' && (*end != ':' || end[1 + strspn(end + 1, "0123456789")] != '\0'))
+        return 0;
+    return (size_t)(end - host);
+}
+
+/* An attacker can point a name at us, and his web page at the name; but never an address. */
 static bool host_allowed(const struct status_site *site, const char *host)
 {
     char name[256];
     struct addr addr;
-    const char *port = host[0] == '[' ? strchr(host, ']') : strchr(host, ':');
-    size_t len;
+    size_t len = host_length(host);
 
-    if (host[0] == '[' && port++ == NULL)
-        return false;
-    len = port != NULL ? (size_t)(port - host) : strlen(host);
-    if (port != NULL && *port != '\0' &&
-        (*port != ':' || strspn(port + 1, "0123456789") != strlen(port + 1)))
-        return false;
     if (len == 0 || len >= sizeof(name))
         return false;
     memcpy(name, host, len);

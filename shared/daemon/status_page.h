@@ -37,7 +37,7 @@ struct status_reply {
     unsigned code;
     const char *type;  /* Content-Type */
     const char *allow; /* for the Allow header, or NULL */
-    char *body;        /* the caller frees it; NULL with len 0 when memory ran out */
+    char *body;        /* the caller frees it; NULL when memory ran out: len 0, code 500 */
     size_t len;
 };
 

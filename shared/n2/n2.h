@@ -293,8 +293,8 @@ struct n2_reply {
 };
 
 struct n2_attach {
-    const uint8_t *association; /* ID_LEN */
-    const uint8_t *ticket;      /* N2_TICKET_LEN */
+    const uint8_t *association; /* ID_LEN; decoded: NULL when it is no id */
+    const uint8_t *ticket;      /* N2_TICKET_LEN; decoded: NULL when it can be none */
     enum n2_leg_kind kind;
     enum n2_leg_role role;
     const uint8_t *to_client, *to_target;

@@ -360,7 +360,7 @@ static void put_wrapped(struct buf *b, unsigned field, const struct buf *inner)
 }
 
 /* Reply.answers and Answer.watch, see n2.proto. */
-enum { FIELD_REPLY_ANSWERS = 3, FIELD_ANSWER_WATCH = 12 };
+enum { FIELD_REPLY_ANSWERS = 3, FIELD_ANSWER_WATCH = N2__V1__ANSWER__WHAT_WATCH };
 
 /* The long one: its events are packed one by one instead of being built as a whole first. */
 static void put_watch_answer(struct buf *b, N2__V1__Answer *a, const struct n2_watch_answer *w)
@@ -379,9 +379,9 @@ static void put_watch_answer(struct buf *b, N2__V1__Answer *a, const struct n2_w
     m.state = w->draining ? N2__V1__RELAY_STATE__RELAY_DRAINING : N2__V1__RELAY_STATE__RELAY_READY;
     m.load = &load;
     m.last_seq = w->last_seq;
-    pack(&watch, &m.base);
     for (size_t i = 0; i < w->event_count; i++)
         put_event(&watch, &w->events[i]);
+    pack(&watch, &m.base);
 
     pack(&answer, &a->base);
     put_wrapped(&answer, FIELD_ANSWER_WATCH, &watch);

@@ -265,7 +265,8 @@ static void take_calls(struct n2_server *s, const struct n2_request *r, struct n
         n2_session_sweep(x);
     }
     const struct n2_call *first = &r->calls[0];
-    if (first->what == N2_WATCH && first->invalid == N2_REFUSAL_NONE && understood(first)) {
+    if (first->what == N2_WATCH && first->invalid == N2_REFUSAL_NONE && understood(first) &&
+        first->id >= x->acked && first->remaining_ms > 0) {
         s->stats.calls[N2_WATCH]++;
         n2_session_watch(x, in, first);
         return;
@@ -303,6 +304,8 @@ static void on_request(void *arg, struct n2_inbound *in, uint32_t pipe, const ui
             put_refusal(s, first, first->invalid, first->invalid_text);
         else if (!understood(first))
             put_refusal(s, first, N2_UNSUPPORTED, "must_understand");
+        else if (first->remaining_ms == 0)
+            put_refusal(s, first, N2_EXPIRED, NULL);
         else
             take_hello(s, &r.head, first, pipe);
         n2_inbound_reply(in, s->reply.data, s->reply.len);
@@ -333,13 +336,13 @@ static void on_attach(void *arg, const struct n2_attach *a, int fd)
 
     LIST_FOREACH(node, &s->sessions) {
         struct n2_session *x = LIST_ENTRY(node, struct n2_session, node);
-        struct idmap_node *known = idmap_find(&x->grants, a->association);
+        struct idmap_node *known = a->association ? idmap_find(&x->grants, a->association) : NULL;
         if (known == NULL)
             continue;
         struct n2_grant *g = IDMAP_ENTRY(known, struct n2_grant, node);
         if (g->state != N2_GRANT_OPENED || !g->attachable)
             continue;
-        if (!secret_equal(g->ticket, a->ticket, N2_TICKET_LEN)) {
+        if (a->ticket == NULL || !secret_equal(g->ticket, a->ticket, N2_TICKET_LEN)) {
             log_warn("legs_wrong_ticket", LOG_STR("server", x->id));
             s->service->end(s->arg, g, N2_END_RELAY_ERROR);
             break;
@@ -457,7 +460,8 @@ bool n2_server_protects(const struct n2_server *s, const struct addr *a, bool lo
         const struct n2_session *x = LIST_ENTRY(node, struct n2_session, node);
         for (size_t i = 0; i < x->protect_count; i++) {
             const struct addr *p = &x->protect[i];
-            if (p->port == a->port && (addr_ip_equal(p, a) || (addr_is_any(p) && local)))
+            if (p->port == a->port &&
+                (addr_ip_equal(p, a) || ((addr_is_any(p) || addr_is_any(a)) && local)))
                 return true;
         }
     }

@@ -94,8 +94,8 @@ void n2_server_drain(struct n2_server *s);
 
 uint32_t n2_server_grants(const struct n2_server *s);
 uint64_t n2_server_epoch(const struct n2_server *s);
-/* True when a is a listener of a server that said Hello (its port and address, or any address if
- * the listener is unspecified and `local` says that a is of this host). */
+/* True when a is a listener of a server that said Hello: its port, and its address or, when either is
+ * unspecified, any address that `local` says is of this host. */
 bool n2_server_protects(const struct n2_server *s, const struct addr *a, bool local);
 
 /* The Open has succeeded; engine is a constant. g->attachable is set: a leg may come. */

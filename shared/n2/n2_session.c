@@ -100,17 +100,17 @@ bool n2_session_is_retired(const struct n2_session *x, uint64_t epoch)
 
 void n2_session_retire(struct n2_session *x, uint64_t new_epoch)
 {
+    /* Events and calls are numbered anew; what follows is the first that the new epoch hears. */
+    x->events.first = x->events.count = 0;
+    x->events.last_seq = x->events.lost_seq = 0;
     n2_session_end_grants(x, false, N2_END_LEASE_LOST);
     while (!list_empty(&x->tombstones))
         n2_grant_free(LIST_ENTRY(x->tombstones.next, struct n2_grant, in_session));
     x->retired[x->retired_count++ % RETIRED_MAX] = x->epoch;
     x->epoch = new_epoch;
     x->acked = 0;
-    /* Calls are numbered anew: what is left was answered to somebody who is gone. */
     LIST_FOREACH(node, &x->live)
         LIST_ENTRY(node, struct n2_grant, in_session)->call_id = 0;
-    x->events.first = x->events.count = 0;
-    x->events.last_seq = x->events.lost_seq = 0;
 }
 
 void n2_session_renew_lease(struct n2_session *x)

@@ -55,11 +55,14 @@ static int connect_to(const struct addr *to, const struct addr *from, int *ret_f
     if (fd < 0)
         return -errno;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-    if (from->family != ADDR_NONE && !addr_is_any(from)) {
+    if (from->family != ADDR_NONE && (!addr_is_any(from) || from->port != 0)) {
         struct sockaddr_storage local;
         socklen_t local_len = sockaddr_from(from, &local);
         /* The port is chosen by connect, with the whole 4-tuple to choose from. */
-        setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
+        if (from->port == 0)
+            setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
+        else
+            setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
         if (bind(fd, (struct sockaddr *)&local, local_len) != 0)
             goto out_close;
     }

@@ -15,7 +15,7 @@
 struct dial_config {
     const struct addr *to; /* in order of preference */
     size_t count;          /* 1 to DIAL_MAX */
-    struct addr from4, from6; /* local addresses to use; no family = the kernel's choice */
+    struct addr from4, from6; /* local addresses and ports to use; no family = the kernel's choice */
     uint32_t timeout_ms;   /* all attempts together */
 };
 

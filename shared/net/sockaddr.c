@@ -2,6 +2,7 @@
 
 #include <netinet/in.h>
 #include <string.h>
+#include <unistd.h>
 
 socklen_t sockaddr_from(const struct addr *a, struct sockaddr_storage *ss)
 {
@@ -58,4 +59,20 @@ bool sockaddr_peer(int fd, struct addr *ret)
     memset(ret, 0, sizeof(*ret));
     return getpeername(fd, (struct sockaddr *)&ss, &len) == 0 &&
            sockaddr_to((struct sockaddr *)&ss, ret);
+}
+
+bool sockaddr_is_local(const struct addr *a)
+{
+    struct addr probe = *a;
+    struct sockaddr_storage ss;
+
+    probe.port = 0;
+    socklen_t len = sockaddr_from(&probe, &ss);
+    if (len == 0)
+        return false;
+    int fd = socket(ss.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool local = fd >= 0 && bind(fd, (struct sockaddr *)&ss, len) == 0;
+    if (fd >= 0)
+        close(fd);
+    return local;
 }

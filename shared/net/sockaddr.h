@@ -12,3 +12,5 @@ bool sockaddr_to(const struct sockaddr *sa, struct addr *ret);
 /* getsockname, getpeername. False when there is none. */
 bool sockaddr_local(int fd, struct addr *ret);
 bool sockaddr_peer(int fd, struct addr *ret);
+/* True when a is an address of this host: it can be bound. Costs two system calls. */
+bool sockaddr_is_local(const struct addr *a);

@@ -263,7 +263,7 @@ void stream_start(struct stream *s, struct stream_pump *p, const struct stream_s
         return;
     }
     if (!write_first(s, 1, with->to_client, with->to_client_len, false)) {
-        end(s, STREAM_CLIENT_RESET);
+        end(s, STREAM_CLIENT_GONE);
         return;
     }
     if (!write_first(s, 0, with->to_target, with->to_target_len, true)) {

@@ -13,12 +13,12 @@
  * It ends earlier when a leg resets, when the owner says so, or when the octet limit is reached.
  * Then both legs are reset: a stream that was cut never looks like one that was finished.
  *
- * Level-triggered throughout. A direction that holds octets does not read, so what a stream holds is
- * bounded by one copy buffer or one pipe per direction, however fast the sender and dead the
+ * Level-triggered throughout. A direction that holds octets does not read, so what a stream holds
+ * is bounded by one copy buffer or one pipe per direction, however fast the sender and dead the
  * reader. An idle stream holds two descriptors and no buffer.
  *
- * Who frees: on_end is called exactly once, after the sockets are closed; from then on the memory is
- * the owner's, to be freed no earlier than loop_bury allows. */
+ * Who frees: on_end is called exactly once, after the sockets are closed; from then on the memory
+ * is the owner's, to be freed no earlier than loop_bury allows. */
 #pragma once
 
 #include <stdbool.h>
@@ -29,6 +29,7 @@
 
 #define STREAM_ENDS(X)                                                                             \
     X(STREAM_CLOSED)                                                                               \
+    X(STREAM_CLIENT_GONE) /* before it was told anything */                                        \
     X(STREAM_CLIENT_RESET)                                                                         \
     X(STREAM_TARGET_RESET)                                                                         \
     X(STREAM_LIMIT)                                                                                \
@@ -78,7 +79,8 @@ struct stream_pump_config {
     uint32_t pipe_octets; /* wanted capacity of a pipe */
 };
 
-/* What all streams of a loop share: the copy buffer, the pipes, the counters. NULL without memory. */
+/* What all streams of a loop share: the copy buffer, the pipes, the counters. NULL without memory.
+ */
 struct stream_pump *stream_pump_new(struct loop *l, const struct stream_pump_config *config);
 /* No stream is left. */
 void stream_pump_free(struct stream_pump *p);

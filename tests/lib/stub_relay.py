@@ -524,7 +524,9 @@ class Association:
 
 def wait_a_moment(sock):
     """Whether the outcome of a connect is known at once, as it usually is on one host."""
-    return bool(select.select([], [sock], [], 0)[1])
+    poll = select.poll()
+    poll.register(sock, select.POLLOUT)
+    return bool(poll.poll(0))
 
 
 # ------------------------------------------------------------------------------------------- server

@@ -11,6 +11,7 @@ relays of its own, in directories of its own.
 """
 
 import collections
+import functools
 import os
 import pathlib
 import shlex
@@ -41,7 +42,9 @@ def pytest_addoption(parser):
                                     "replaced by paths")
 
 
+@functools.cache
 def relay_specs(config):
+    """Made once: pytest keeps a relay for a whole file only when the parameter is the same object."""
     url = config.getoption("--n2-url", None)
     if url:
         return [Spec("given", None, url, config.getoption("--legs-path"))]
@@ -61,7 +64,13 @@ def relay_specs(config):
 def pytest_generate_tests(metafunc):
     if "relay_spec" in metafunc.fixturenames:
         specs = relay_specs(metafunc.config)
-        metafunc.parametrize("relay_spec", specs, ids=[spec.name for spec in specs], scope="module")
+        metafunc.parametrize("relay_spec", specs, ids=[spec.name for spec in specs], scope="module",
+                             indirect=True)
+
+
+@pytest.fixture(scope="module")
+def relay_spec(request):
+    return request.param
 
 
 # ---------------------------------------------------------------------------------- relay processes
@@ -267,7 +276,7 @@ def silent(sockets):
     listener.listen(0)
     for _ in range(8):
         filler = sockets.keep(socket.socket())
-        filler.settimeout(0.1)
+        filler.settimeout(0.03)
         try:
             filler.connect(listener.getsockname())
         except TimeoutError:
@@ -279,7 +288,7 @@ def silent(sockets):
 @pytest.fixture
 def no_arrival():
     """Checks that nobody connects to a listener."""
-    def check(listener, seconds=0.2):
+    def check(listener, seconds=0.1):
         listener.settimeout(seconds)
         try:
             arrived, _ = listener.accept()

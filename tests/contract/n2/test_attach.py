@@ -268,7 +268,8 @@ def test_a_leg_message_that_is_no_legs_closes_its_descriptor(server, sockets, st
     still_works()
 
 
-def test_a_leg_message_that_is_cut_off_anywhere_attaches_nothing(server, opened, sockets, still_works):
+def test_a_leg_message_that_is_cut_off_anywhere_attaches_nothing(
+        server, opened, far, sockets, still_works):
     whole = legs_of(server.attach_message(opened, b"reply")).SerializeToString()
     clients = [send_with_pair(server, sockets, whole[:length]) for length in range(1, len(whole), 7)]
     for client in clients:

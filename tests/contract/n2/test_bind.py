@@ -9,11 +9,9 @@ import n2wire
 from n2wire import endpoint_address, is_closed, pb, verdict
 
 
-@pytest.fixture
-def server(server):
-    if pb.KIND_BIND not in server.who.kinds:
-        pytest.skip("this relay does not carry BIND")
-    return server
+@pytest.fixture(autouse=True)
+def only_relays_that_bind(bind_server):
+    """`bind_server` is `server`, and skips the test when the relay does not carry BIND."""
 
 
 def bound(grant):

@@ -80,7 +80,7 @@ def test_the_loss_of_the_connection_is_not_the_loss_of_the_lease(server, target,
     server.reconnect()
     time.sleep(server.lease * 0.4)
     server.must_hello().start_watching()
-    time.sleep(server.lease)
+    time.sleep(server.lease * 0.7)
     client = sockets.keep(server.attach(grant))
     client.sendall(b"here")
     assert far.recv(10) == b"here"
@@ -104,13 +104,3 @@ def test_any_request_renews_the_lease(server, target, sockets):
                  pb.Watch(wait_ms=0), pb.Inventory(limit=1)):
         assert verdict(server.ask(what)) == "ACCEPTED"
         assert not is_closed(far, server.lease * 0.6), f"lost after {what}"
-
-
-def test_the_end_of_a_lease_counts_from_the_last_request(server, target, sockets):
-    server.open(server.connect_message(target.getsockname(), connect_ms=30000))
-    far = sockets.accept(target)
-    server.stop_watching()
-    time.sleep(server.lease * 0.6)
-    server.ask(pb.Inventory(limit=1))
-    assert not is_closed(far, server.lease * 0.8)
-    assert is_closed(far, server.lease * 0.2 + 1)

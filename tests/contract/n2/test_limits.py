@@ -24,13 +24,14 @@ def test_a_stream_on_which_nothing_moves_ends_as_idle(server, stream):
 
 
 def test_octets_in_either_direction_keep_a_stream_alive(server, stream):
-    grant, client, target = stream(server, idle_ms=600)
+    grant, client, target = stream(server, idle_ms=500)
     for sender, receiver in ((client, target), (target, client), (client, target)):
-        time.sleep(0.4)
+        time.sleep(0.3)
         sender.sendall(b".")
         assert receiver.recv(1) == b"."
-    assert server.events_of(grant.association)[-1:] == [] or not is_closed(client, 0.05)
+    started = time.monotonic()
     assert end_name(server.wait_ended(grant.association)) == "IDLE"
+    assert time.monotonic() - started > 0.4
 
 
 def test_a_half_closed_stream_has_a_limit_of_its_own(server, stream):
@@ -44,10 +45,10 @@ def test_a_half_closed_stream_has_a_limit_of_its_own(server, stream):
 
 
 def test_octets_keep_a_half_closed_stream_alive(server, stream):
-    grant, client, target = stream(server, idle_ms=60000, half_closed_ms=600)
+    grant, client, target = stream(server, idle_ms=60000, half_closed_ms=500)
     client.shutdown(socket.SHUT_WR)
     for _ in range(3):
-        time.sleep(0.4)
+        time.sleep(0.3)
         target.sendall(b".")
         assert client.recv(1) == b"."
     assert end_name(server.wait_ended(grant.association)) == "HALF_CLOSED_IDLE"

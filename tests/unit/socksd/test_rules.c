@@ -317,6 +317,13 @@ static void a_name_is_resolved_only_when_the_address_can_change_the_answer(void 
          "x.net:1", "deny 4 rule"},
         {"deny to=10.0.0.0/9; deny to=10.128.0.0/10; allow to=10.0.0.0/8", "10.0.0.1", "x.net:1",
          "resolve 0 needs_address"},
+        /* Only 10.0.0.0/8 is left, and is not opened ... or is. */
+        {"deny to=0.0.0.0/5,8.0.0.0/7,11.0.0.0/8,12.0.0.0/6,16.0.0.0/4,32.0.0.0/3,64.0.0.0/2,"
+         "128.0.0.0/1,::/0; allow",
+         "10.0.0.1", "x.net:1", "deny 1 rule"},
+        {"deny to=0.0.0.0/5,8.0.0.0/7,11.0.0.0/8,12.0.0.0/6,16.0.0.0/4,32.0.0.0/3,64.0.0.0/2,"
+         "128.0.0.0/1,::/0; allow to=0.0.0.0/0,10.9.0.0/16",
+         "10.0.0.1", "x.net:1", "resolve 0 needs_address"},
         {"deny from=172.16.0.0/12 to=10.0.0.0/8; allow to=10.1.0.0/16", "10.0.0.1", "x.net:1",
          "resolve 0 needs_address"},
         {NULL, NULL, NULL, NULL},
@@ -324,6 +331,65 @@ static void a_name_is_resolved_only_when_the_address_can_change_the_answer(void 
 
     (void)state;
     check_requests(rows);
+}
+
+static unsigned draw(unsigned below)
+{
+    static uint32_t x = 2463534242u; /* xorshift: the same rules in each run */
+
+    x ^= x << 13;
+    x ^= x >> 17;
+    x ^= x << 5;
+    return x % below;
+}
+
+static struct rules *draw_rules(char *text, size_t size)
+{
+    static const char *const items[] = {
+        "0.0.0.0/0",   "::/0",        "0.0.0.0/1",   "128.0.0.0/1",   "20.0.0.0/30",
+        "20.0.0.0/31", "20.0.0.2/31", "20.0.0.0/32", "20.0.0.1/32",   "20.0.0.2/32",
+        "20.0.0.3/32", "10.0.0.0/8",  "*.net",       "2606:4700::/32"};
+    size_t len = 0;
+
+    text[0] = '\0';
+    for (unsigned i = 1 + draw(5); i > 0; i--) {
+        len += (size_t)snprintf(text + len, size - len, "%s", draw(2) ? "allow" : "deny");
+        for (unsigned j = draw(4), first = j; j > 0; j--)
+            len += (size_t)snprintf(text + len, size - len, "%s%s", j == first ? " to=" : ",",
+                                    items[draw(sizeof(items) / sizeof(items[0]))]);
+        len += (size_t)snprintf(text + len, size - len, ";");
+    }
+    return rules_of(text);
+}
+
+static void a_name_is_denied_unresolved_exactly_when_each_address_would_be(void **state)
+{
+    /* One of each part into which the items above cut the addresses. */
+    static const char *const addresses[] = {"20.0.0.0", "20.0.0.1",     "20.0.0.2",
+                                            "20.0.0.3", "20.0.0.4",     "200.0.0.1",
+                                            "10.0.0.1", "2606:4700::1", "2a00::1"};
+    struct dest dest = dest_of("x.org:80");
+    struct who who;
+    char text[512];
+
+    (void)state;
+    who_is("198.51.100.1", &who);
+    for (unsigned n = 0; n < 5000; n++) {
+        struct rules *rules = draw_rules(text, sizeof(text));
+        bool denied = rules_judge_request(rules, &who.subject, &dest).verdict == RULES_DENY;
+        bool passes = false;
+
+        for (size_t i = 0; i < sizeof(addresses) / sizeof(addresses[0]); i++) {
+            struct addr a;
+
+            assert_true(addr_parse_ip(addresses[i], &a));
+            passes |= rules_judge_address(rules, &who.subject, &dest, &a).verdict == RULES_ALLOW;
+        }
+        rules_free(rules);
+        if (denied == passes)
+            fail_msg("{%s} %s, but %s address passes", text, denied ? "deny" : "resolve",
+                     passes ? "an" : "no");
+    }
 }
 
 static void an_allowed_name_does_not_lead_to_a_special_address(void **state)
@@ -667,6 +733,7 @@ int main(void)
         cmocka_unit_test(names_match_whole_labels_without_case_or_trailing_dot),
         cmocka_unit_test(what_cannot_be_a_host_name_is_denied),
         cmocka_unit_test(a_name_is_resolved_only_when_the_address_can_change_the_answer),
+        cmocka_unit_test(a_name_is_denied_unresolved_exactly_when_each_address_would_be),
         cmocka_unit_test(an_allowed_name_does_not_lead_to_a_special_address),
         cmocka_unit_test(only_a_network_that_is_special_itself_opens_special_addresses),
         cmocka_unit_test(a_denied_network_is_denied_in_every_form_that_reaches_it),

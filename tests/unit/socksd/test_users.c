@@ -161,6 +161,7 @@ static void an_unknown_user_costs_what_a_known_one_costs(void **state)
     struct users *u = USERS("alice:" YESCRYPT "\n");
     struct users *nobody = USERS("");
     struct users *broken = USERS("alice:" BROKEN "\n");
+    struct users *cheap = USERS("alice:" BCRYPT "\n");
     uint64_t known, unknown, nul, none, faulty;
 
     (void)state;
@@ -174,9 +175,12 @@ static void an_unknown_user_costs_what_a_known_one_costs(void **state)
     assert_true(nul > known / 3 && known > nul / 3);
     assert_true(none > known / 3 && known > none / 3);
     assert_true(faulty > known / 3 && known > faulty / 3);
+    /* The same kind of hash, not just any. */
+    assert_true(cost(cheap, "mallory", "wrong", 5) < known / 3);
     users_unref(u);
     users_unref(nobody);
     users_unref(broken);
+    users_unref(cheap);
 }
 
 static void a_bad_line_is_refused_with_its_place(void **state)

@@ -70,9 +70,10 @@ static void a_success_forgets_the_failures_of_its_pair(void **state)
 
     penalty_fail(p, &k, 0);
     penalty_fail(p, &k, 250);
-    penalty_succeed(p, &k, 750);
-    assert_int_equal(penalty_wait(p, &k, 750), 0);
-    assert_int_equal(penalty_fail(p, &k, 750), 250);
+    assert_int_equal(penalty_wait(p, &k, 300), 450);
+    penalty_succeed(p, &k, 300);
+    assert_int_equal(penalty_wait(p, &k, 300), 0);
+    assert_int_equal(penalty_fail(p, &k, 300), 250);
 }
 
 static void failures_are_forgotten_after_a_while_without_any(void **state)
@@ -121,6 +122,10 @@ static void a_source_that_tries_many_names_is_slowed(void **state)
     k = keys(1, 6);
     assert_int_equal(penalty_wait(p, &k, 250), 500);
     assert_int_equal(penalty_wait(p, &neighbour, 250), 0);
+    /* And one at a time. */
+    penalty_begin(p, &k, 1000);
+    k = keys(1, 7);
+    assert_int_equal(penalty_wait(p, &k, 1000), 500);
 }
 
 static void who_has_succeeded_does_not_pay_for_the_names_that_others_try(void **state)

@@ -1,0 +1,25 @@
+/* What is left of a request when a relay has taken it: the association in the relay's name. It holds
+ * no descriptor, only what a record needs should the relay never be able to write one. */
+#pragma once
+
+#include "shared/n2/n2_client.h"
+#include "socksd/session.h"
+
+struct association {
+    struct n2_assoc n2;
+    struct list node; /* in server.associations, once handed over */
+    struct server *server;
+    struct session *session; /* NULL once it is gone */
+    struct addr client;
+    uint64_t started;
+    char *audit; /* "key\0value\0" ... "\0" */
+};
+
+/* With the audit of the session. NULL without memory. */
+struct association *association_new(struct session *x);
+/* The session is gone and the relay has the leg. */
+void association_handed_over(struct association *a);
+/* Not known to a relay any more. Accepts NULL. */
+void association_free(struct association *a);
+/* The relay is gone and with it whatever it would have logged. */
+void association_log_lost(const struct association *a, const char *why);
