@@ -31,7 +31,7 @@ LIBS_socksd  := -lcrypt -lcrypto
 TESTS        := $(patsubst tests/%.c,%,$(sort $(wildcard tests/unit/*/test_*.c tests/contract/test_*.c)))
 SRC_testlib  := $(sort $(wildcard tests/lib/*.c))
 FUZZERS      := $(patsubst tests/fuzz/%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
-BENCHES      := $(patsubst tests/bench/%.c,%,$(sort $(wildcard tests/bench/*.c)))
+SRC_bench    := $(sort $(wildcard tests/bench/*.c))
 
 PROTO_C := $(BUILD)/gen/proto/n2.pb-c.c
 PROTO_H := $(BUILD)/gen/proto/n2.pb-c.h
@@ -74,7 +74,7 @@ $(2)/tests/%: $(2)/obj/tests/%.o $(2)/libtest.a $(2)/libsocksd.a $(2)/librelayd-
 	$$(Q)$$(CC) $(3) -pie $$(CFLAGS) $$(LDFLAGS) -o $$@ $$^ $$(LIBS_shared) $$(LIBS_socksd) -lcmocka
 
 # A fuzz target linked with the replayer: runs its corpus once, no libFuzzer needed.
-$(2)/fuzz/%: $(2)/obj/tests/fuzz/%.o $(2)/obj/tests/fuzz/replay.o $(2)/libsocksd.a $(2)/librelayd-tcp.a $(2)/libshared.a
+$(2)/fuzz/%: $(2)/obj/tests/fuzz/%.o $(2)/obj/tests/fuzz/replay.o $(2)/libtest.a $(2)/libsocksd.a $(2)/librelayd-tcp.a $(2)/libshared.a
 	@mkdir -p $$(@D)
 	$$(call say,LINK,$$@)
 	$$(Q)$$(CC) $(3) -pie $$(CFLAGS) $$(LDFLAGS) -o $$@ $$^ $$(LIBS_shared) $$(LIBS_socksd)
@@ -97,6 +97,10 @@ $(BUILD)/gen/proto/%.pb-c.c $(BUILD)/gen/proto/%.pb-c.h: proto/%.proto
 	@mkdir -p $(BUILD)/gen
 	$(call say,PROTO,$<)
 	$(Q)protoc-c --c_out=$(BUILD)/gen $<
+
+$(BUILD)/socksbench: $(SRC_bench:%.c=$(BUILD)/obj/%.o)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(RELEASE) -pie $(CFLAGS) $(LDFLAGS) -o $@ $^
 
 all: $(PROGRAMS:%=$(BUILD)/%)
 

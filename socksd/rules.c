@@ -198,6 +198,15 @@ static struct rules_result judge_name(const struct rules *rules, const struct qu
     return last.verdict == RULES_DENY ? last : first_denial;
 }
 
+/* An address as the destination itself, not as what a name resolved to. */
+static struct rules_result judge_literal(const struct rules *rules, const struct query *q,
+                                         const struct addr *a)
+{
+    if (q->subject->command == SOCKS_BIND && addr_is_any(a))
+        return judge_any_peer(rules, q, a->family);
+    return judge_address(rules, q, a);
+}
+
 struct rules_result rules_judge_request(const struct rules *rules,
                                         const struct rules_subject *subject,
                                         const struct dest *dest)
@@ -209,13 +218,10 @@ struct rules_result rules_judge_request(const struct rules *rules,
     query_init(&q, subject, dest);
     if (subject->command == SOCKS_UDP_ASSOCIATE)
         return judge_association(rules, &q);
-    if (dest->name[0] != '\0') {
-        q.has_name = host_name_from_client(dest->name, &q.name);
-        return q.has_name ? judge_name(rules, &q) : bad_name;
-    }
-    if (subject->command == SOCKS_BIND && addr_is_any(&a))
-        return judge_any_peer(rules, &q, a.family);
-    return judge_address(rules, &q, &a);
+    if (dest->name[0] == '\0')
+        return judge_literal(rules, &q, &a);
+    q.has_name = host_name_from_client(dest->name, &q.name);
+    return q.has_name ? judge_name(rules, &q) : bad_name;
 }
 
 struct rules_result rules_judge_address(const struct rules *rules,
@@ -227,10 +233,8 @@ struct rules_result rules_judge_address(const struct rules *rules,
 
     assert(rules->sealed);
     query_init(&q, subject, dest);
-    if (dest->name[0] != '\0') {
-        q.has_name = host_name_from_client(dest->name, &q.name);
-        if (!q.has_name)
-            return bad_name;
-    }
-    return judge_address(rules, &q, &a);
+    if (dest->name[0] == '\0')
+        return judge_literal(rules, &q, &a);
+    q.has_name = host_name_from_client(dest->name, &q.name);
+    return q.has_name ? judge_address(rules, &q, &a) : bad_name;
 }

@@ -73,7 +73,8 @@ struct rules;
 struct rules_result rules_judge_request(const struct rules *rules,
                                         const struct rules_subject *subject,
                                         const struct dest *dest);
-/* On an address that dest has resolved to, or is; its port is not looked at, dest's is. */
+/* On an address that dest has resolved to, or is (then rules_judge_request has said the same, UDP
+ * ASSOCIATE aside); its port is not looked at, dest's is. */
 struct rules_result rules_judge_address(const struct rules *rules,
                                         const struct rules_subject *subject,
                                         const struct dest *dest, const struct addr *address);

@@ -91,6 +91,8 @@ static void timed_remove(struct verify *v, struct verify_request *r)
 {
     list_remove(&r->node);
     v->stats.delayed--;
+    if (list_empty(&v->timed))
+        uv_timer_stop(&v->timer); /* it would keep the loop alive for nothing */
 }
 
 static bool delays_are_full(const struct verify *v)

@@ -85,8 +85,6 @@ static ProtobufCMessage *unpack(struct n2_arena *a, const ProtobufCMessageDescri
 
 /* ---- pieces ---- */
 
-/* Mapped addresses become IPv4 here: whoever compares addresses behind this file (protected ones,
- * say) shall not be fooled by another spelling. */
 /* One spelling per address: whoever compares must not miss the mapped one. */
 static struct addr unmapped(const uint8_t ip[16])
 {
@@ -109,7 +107,6 @@ static bool get_endpoint(const N2__V1__Endpoint *e, struct addr *ret)
     else if (e->ip.len != 0)
         return false;
     ret->port = (uint16_t)e->port;
-    *ret = addr_unmap(ret);
     return true;
 }
 

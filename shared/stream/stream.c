@@ -220,8 +220,10 @@ static bool write_first(struct stream *s, int i, const uint8_t *bytes, size_t le
     if (n < 0 && errno != EAGAIN)
         return false;
     size_t sent = n > 0 ? (size_t)n : 0;
-    if (counted)
+    if (counted) {
         d->octets += sent;
+        s->pump->stats.octets_copy += sent;
+    }
     if (sent == len)
         return true;
     d->held = malloc(len - sent);

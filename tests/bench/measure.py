@@ -47,7 +47,7 @@ class Bench:
         self.options = options
         self.dir = directory
         self.instances = []  # started and not yet stopped: one, but for a moment
-        self.generator = os.path.join(options.build, "tests/bench/socksbench")
+        self.generator = os.path.join(options.build, "socksbench")
         self.new_account, self.account_kind = choose_account()
         cpus = sorted(os.sched_getaffinity(0))
         self.pinned = not options.unpinned and len(cpus) > 1

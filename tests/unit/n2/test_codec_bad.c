@@ -94,22 +94,23 @@ static enum n2_refusal_code verdict_of(uint64_t id, unsigned field, struct buf *
     return code;
 }
 
-static struct buf good_open(void)
-{
-    struct buf b = new_buf();
-
-    raw_octets(&b, OPEN_ASSOCIATION, zeros, ID_LEN);
-    raw_varint(&b, OPEN_KIND, N2_CONNECT);
-    raw_varint(&b, OPEN_PTCL, 6);
-    return b;
-}
-
 static struct buf endpoint(size_t ip_len, uint64_t port)
 {
     struct buf b = new_buf();
 
     raw_octets(&b, ENDPOINT_IP, zeros, ip_len);
     raw_varint(&b, ENDPOINT_PORT, port);
+    return b;
+}
+
+static struct buf good_open(void)
+{
+    struct buf b = new_buf(), to = endpoint(4, 80);
+
+    raw_message(&b, OPEN_DESTINATIONS, &to);
+    raw_octets(&b, OPEN_ASSOCIATION, zeros, ID_LEN);
+    raw_varint(&b, OPEN_KIND, N2_CONNECT);
+    raw_varint(&b, OPEN_PTCL, 6);
     return b;
 }
 
@@ -151,12 +152,12 @@ static enum n2_refusal_code open_with_audit(size_t count, const char *key, const
     return verdict_of(1, CALL_OPEN, &b);
 }
 
-static enum n2_refusal_code open_with_destinations(size_t count)
+static enum n2_refusal_code open_with_more_destinations(size_t count, size_t ip_len, uint64_t port)
 {
     struct buf b = good_open();
 
     for (size_t i = 0; i < count; i++) {
-        struct buf e = endpoint(4, 80);
+        struct buf e = endpoint(ip_len, port);
         raw_message(&b, OPEN_DESTINATIONS, &e);
     }
     return verdict_of(1, CALL_OPEN, &b);
@@ -215,18 +216,37 @@ static void an_endpoint_has_4_or_16_octets_or_none_and_a_port_of_16_bits(void **
         assert_int_equal(open_with_endpoint(fields[f], 4, UINT32_MAX), N2_BAD);
         assert_int_equal(open_with_endpoint(fields[f], 0, 65536), N2_BAD);
         assert_int_equal(open_with_endpoint(fields[f], 4, 65535), N2_REFUSAL_NONE);
+        assert_int_equal(open_with_endpoint(fields[f], 16, 80), N2_REFUSAL_NONE);
+        if (fields[f] == OPEN_DESTINATIONS)
+            continue;
         assert_int_equal(open_with_endpoint(fields[f], 16, 0), N2_REFUSAL_NONE);
         assert_int_equal(open_with_endpoint(fields[f], 0, 80), N2_REFUSAL_NONE);
     }
 }
 
-static void an_open_has_32_destinations_at_most(void **state)
+static void an_open_has_1_to_32_whole_destinations(void **state)
 {
     (void)state;
-    assert_int_equal(open_with_destinations(0), N2_REFUSAL_NONE);
-    assert_int_equal(open_with_destinations(32), N2_REFUSAL_NONE);
-    assert_int_equal(open_with_destinations(33), N2_BAD);
-    assert_int_equal(open_with_destinations(10000), N2_BAD);
+    assert_int_equal(open_with_more_destinations(31, 4, 80), N2_REFUSAL_NONE);
+    assert_int_equal(open_with_more_destinations(32, 4, 80), N2_BAD);
+    assert_int_equal(open_with_more_destinations(10000, 4, 80), N2_BAD);
+    assert_int_equal(open_with_more_destinations(1, 4, 0), N2_BAD);
+    assert_int_equal(open_with_more_destinations(1, 0, 80), N2_BAD);
+
+    struct buf b = new_buf();
+    raw_octets(&b, OPEN_ASSOCIATION, zeros, ID_LEN);
+    raw_varint(&b, OPEN_KIND, N2_CONNECT);
+    assert_int_equal(verdict_of(1, CALL_OPEN, &b), N2_BAD);
+}
+
+static void a_bind_may_expect_anybody(void **state)
+{
+    struct buf b = new_buf();
+    (void)state;
+
+    raw_octets(&b, OPEN_ASSOCIATION, zeros, ID_LEN);
+    raw_varint(&b, OPEN_KIND, N2_BIND);
+    assert_int_equal(verdict_of(1, CALL_OPEN, &b), N2_REFUSAL_NONE);
 }
 
 static void an_audit_is_bounded_and_its_keys_are_words(void **state)
@@ -660,6 +680,10 @@ static int decode_legs(struct leg_shape s)
         raw_message(&b, LEGS_ATTACHES, &attach);
     }
     int n = n2_legs_decode(a, b.data, b.len, got);
+    for (int i = 0; i < n; i++) {
+        assert_true((got[i].association == NULL) == (s.association != ID_LEN));
+        assert_true((got[i].ticket == NULL) == (s.ticket != N2_TICKET_LEN));
+    }
     buf_fini(&b);
     n2_arena_free(a);
     return n;
@@ -673,8 +697,6 @@ static void legs_out_of_range_are_refused_together(void **state)
     assert_int_equal(decode_legs((struct leg_shape){1, 65, 16, 32, 0, 0}), -1);
     assert_int_equal(decode_legs((struct leg_shape){1, 0, 16, 32, 0, 0}), -1);
     assert_int_equal(decode_legs((struct leg_shape){2, 1, 16, 32, 0, 0}), -1);
-    assert_int_equal(decode_legs((struct leg_shape){1, 1, 15, 32, 0, 0}), -1);
-    assert_int_equal(decode_legs((struct leg_shape){1, 1, 16, 31, 0, 0}), -1);
     assert_int_equal(decode_legs((struct leg_shape){1, 1, 16, 32, 1025, 0}), -1);
     assert_int_equal(decode_legs((struct leg_shape){1, 1, 16, 32, 0, 16385}), -1);
 }
@@ -720,6 +742,16 @@ static void cut_and_spoilt_messages_are_read_within_their_bounds(void **state)
     n2_arena_free(a);
 }
 
+/* The neighbours in the message are good: they keep their descriptors. */
+static void an_id_or_a_ticket_of_another_length_is_none(void **state)
+{
+    static const size_t wrong[] = {0, 1, 15, 17, 31, 33};
+    (void)state;
+
+    for (size_t i = 0; i < COUNT(wrong); i++)
+        assert_int_equal(decode_legs((struct leg_shape){1, 2, wrong[i], wrong[i], 0, 0}), 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -727,7 +759,8 @@ int main(void)
         cmocka_unit_test(the_ids_of_an_open_have_their_length),
         cmocka_unit_test(a_kind_that_is_none_or_unknown_is_unsupported),
         cmocka_unit_test(an_endpoint_has_4_or_16_octets_or_none_and_a_port_of_16_bits),
-        cmocka_unit_test(an_open_has_32_destinations_at_most),
+        cmocka_unit_test(an_open_has_1_to_32_whole_destinations),
+        cmocka_unit_test(a_bind_may_expect_anybody),
         cmocka_unit_test(an_audit_is_bounded_and_its_keys_are_words),
         cmocka_unit_test(a_hello_is_bounded),
         cmocka_unit_test(the_other_calls_are_checked_too),
@@ -745,6 +778,7 @@ int main(void)
         cmocka_unit_test(an_event_carries_what_its_type_says),
         cmocka_unit_test(pages_of_events_and_of_what_is_held_are_bounded),
         cmocka_unit_test(legs_out_of_range_are_refused_together),
+        cmocka_unit_test(an_id_or_a_ticket_of_another_length_is_none),
         cmocka_unit_test(cut_and_spoilt_messages_are_read_within_their_bounds),
     };
 

@@ -114,6 +114,18 @@ struct request_row {
     const char *rules, *who, *dest, *expected;
 };
 
+/* What is an address already is judged alike by both. */
+static void check_again(const struct rules *rules, const struct rules_subject *subject,
+                        const struct dest *dest, const char *expected)
+{
+    char got[64];
+
+    if (dest->name[0] != '\0' || subject->command == SOCKS_UDP_ASSOCIATE)
+        return;
+    text_of(rules_judge_address(rules, subject, dest, &dest->addr), got);
+    assert_string_equal(got, expected);
+}
+
 static void check_requests(const struct request_row *rows)
 {
     for (const struct request_row *row = rows; row->rules; row++) {
@@ -124,6 +136,7 @@ static void check_requests(const struct request_row *rows)
 
         who_is(row->who, &who);
         text_of(rules_judge_request(rules, &who.subject, &dest), got);
+        check_again(rules, &who.subject, &dest, got);
         rules_free(rules);
         if (strcmp(got, row->expected) != 0)
             fail_msg("{%s} %s -> %s: %s, expected %s", row->rules, row->who, row->dest, got,
@@ -537,6 +550,21 @@ static void bind_for_any_peer_needs_a_rule_for_every_peer(void **state)
     check_requests(rows);
 }
 
+static void a_name_that_resolves_to_no_address_in_particular_is_not_any_peer(void **state)
+{
+    struct rules *rules = rules_of("allow");
+    struct dest dest = dest_of("x.net:0");
+    struct addr any = addr_any(ADDR_IPV4, 0);
+    struct who who;
+    char got[64];
+
+    (void)state;
+    who_is("198.51.100.1 bind", &who);
+    text_of(rules_judge_address(rules, &who.subject, &dest, &any), got);
+    assert_string_equal(got, "deny 1 special_address");
+    rules_free(rules);
+}
+
 static void an_association_is_allowed_if_some_datagram_may_be(void **state)
 {
     static const struct request_row rows[] = {
@@ -740,6 +768,7 @@ int main(void)
         cmocka_unit_test(each_address_of_a_name_is_judged_with_its_name),
         cmocka_unit_test(an_address_request_is_judged_at_once),
         cmocka_unit_test(bind_for_any_peer_needs_a_rule_for_every_peer),
+        cmocka_unit_test(a_name_that_resolves_to_no_address_in_particular_is_not_any_peer),
         cmocka_unit_test(an_association_is_allowed_if_some_datagram_may_be),
         cmocka_unit_test(standalone_serves_loopback_clients_and_opens_everything),
         cmocka_unit_test(a_bad_item_is_refused_with_a_sentence),
