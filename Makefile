@@ -16,11 +16,15 @@ say  = @printf '  %-6s %s\n' $(1) $(patsubst $(BUILD)/%,%,$(2))
 endif
 
 .DEFAULT_GOAL := all
-.PHONY: all run test unit integration check-tools bench fuzz install clean help setup setup-test lint
+.PHONY: all run test check unit replay system bench fuzz install clean help setup setup-test
 
 # ---- what is built --------------------------------------------------------------------------
 # A folder is a layer. Everything in shared/ goes into one archive, each daemon (but its main.c)
 # into one of its own, so that tests link the objects that the programs are made of.
+
+# Debian 12's packages for building; those for testing are listed in tests/packages.
+BUILD_PACKAGES := gcc libc6-dev protobuf-c-compiler libuv1-dev libnng-dev libprotobuf-c-dev \
+                  libyaml-dev libc-ares-dev libmicrohttpd-dev libjansson-dev libcrypt-dev libssl-dev
 
 PROGRAMS     := socksd relayd-tcp
 SRC_shared   := $(sort $(wildcard shared/*/*.c))
@@ -102,7 +106,71 @@ $(BUILD)/socksbench: $(SRC_bench:%.c=$(BUILD)/obj/%.o)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(RELEASE) -pie $(CFLAGS) $(LDFLAGS) -o $@ $^
 
+# libFuzzer wants its own compiler; everything the target needs is compiled with its coverage.
+$(BUILD)/libfuzzer/%: tests/fuzz/%.c $(SRC_shared) $(SRC_socksd) $(SRC_relayd-tcp) $(SRC_testlib) $(PROTO_C)
+	@mkdir -p $(@D)
+	$(call say,FUZZER,$@)
+	$(Q)clang $(CSTD) -O1 -g -fsanitize=fuzzer,address,undefined $(CPPFLAGS) -I$(BUILD)/gen \
+	    -DVERSION='"$(VERSION)"' -o $@ $< $(SRC_shared) $(SRC_socksd) $(filter-out tests/lib/sock%.c,$(SRC_testlib)) $(PROTO_C) \
+	    $(LIBS_shared) $(LIBS_socksd) -lcmocka
+
+# ---- what people type -------------------------------------------------------------------------
+
 all: $(PROGRAMS:%=$(BUILD)/%)
+
+setup:
+	@.ci/setup $(BUILD_PACKAGES)
+
+setup-test: setup
+	@.ci/setup -f tests/packages
+	@tests/interop/setup $(BUILD)
+
+run: setup
+	$(Q)$(MAKE) --no-print-directory all
+	$(BUILD)/socksd --standalone
+
+test: setup-test
+	$(Q)$(MAKE) --no-print-directory check
+
+# The tests themselves, on a machine that has been set up.
+check: unit replay system
+
+unit: $(TESTS:%=$(BUILD)/asan/tests/%) $(BUILD)/tsan/tests/unit/n2/test_link
+	$(Q)tests/run $(TESTS:%=$(BUILD)/asan/tests/%)
+	$(Q)TSAN_OPTIONS="suppressions=tests/lib/tsan.supp" tests/run $(BUILD)/tsan/tests/unit/n2/test_link
+
+replay: $(FUZZERS:%=$(BUILD)/asan/fuzz/%)
+	$(Q)tests/run --replay $(FUZZERS:%=$(BUILD)/asan/fuzz/%)
+
+# Real processes: the N2 conformance suite, integration, third-party clients.
+PYTEST := /usr/bin/python3 -B -m pytest -q -n 4 -p no:cacheprovider
+system: $(PROGRAMS:%=$(BUILD)/asan/%)
+	$(Q)BUILD_DIR=$(BUILD)/asan RELAYD_TCP=$(BUILD)/asan/relayd-tcp $(PYTEST) $(PYTEST_ARGS) \
+	    tests/contract/n2 tests/integration tests/interop
+
+bench: all $(BUILD)/socksbench
+	$(Q).ci/setup dante-server microsocks python3
+	$(Q)tests/bench/run --build $(BUILD) $(BENCH_ARGS)
+
+FUZZ_SECONDS ?= 60
+fuzz: $(FUZZERS:%=$(BUILD)/libfuzzer/%)
+	$(Q)set -e; for f in $(FUZZERS); do \
+	    corpus=$(BUILD)/corpus/$${f#fuzz_}; mkdir -p $$corpus; \
+	    echo "== $$f"; $(BUILD)/libfuzzer/$$f -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 \
+	        $$corpus tests/fuzz/corpus/$${f#fuzz_}; done
+
+PREFIX ?= /usr/local
+install: all
+	install -D -t $(DESTDIR)$(PREFIX)/sbin $(PROGRAMS:%=$(BUILD)/%)
 
 clean:
 	rm -rf $(BUILD)
+
+help:
+	@echo 'make          the programs, into $(BUILD)/'
+	@echo 'make run      set up, build, run socksd --standalone with its relay'
+	@echo 'make test     set up, build with sanitizers, pass every test'
+	@echo 'make check    the same without set-up; parts of it: unit replay system'
+	@echo 'make bench    ratios against danted and microsocks, one run'
+	@echo 'make fuzz     libFuzzer over every target, FUZZ_SECONDS each'
+	@echo 'make install  into $(PREFIX)/sbin'

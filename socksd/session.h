@@ -55,7 +55,7 @@ struct session {
     struct sm sm;
     struct server *server;
     struct wheel_timer timer; /* the deadline of the state */
-    struct addr client, local, listener;
+    struct addr client, listener;
     uint64_t started, request_until;
     struct dialect dialect;
     char user[DIALECT_USER_MAX + 1]; /* authenticated; "" without */

@@ -155,7 +155,6 @@ void session_request(struct session *x)
 
     x->request_until = loop_now(s->loop) + s->config.timeouts.connect_ms;
     x->refusal = REPLY_OVERLOADED;
-    sockaddr_local(x->hot.fd, &x->local);
     if (r->command == SOCKS_UDP_ASSOCIATE || !relays_may_serve(s->relays, kind_of(x))) {
         session_fail(x, REPLY_COMMAND_UNSUPPORTED, "no_relay_for_command");
         return;
@@ -414,7 +413,6 @@ static bool open_at(struct session *x, struct n2_client *relay)
         .kind = kind_of(x),
         .ptcl = 6,
         .client = x->client,
-        .client_local = x->local,
         .destinations = x->destinations,
         .destination_count = x->destination_count,
         .limits = {.connect_ms = time_left(x), .idle_ms = (uint32_t)t->idle_ms},
@@ -424,6 +422,8 @@ static bool open_at(struct session *x, struct n2_client *relay)
     };
 
     if (o.kind == N2_BIND) {
+        /* What the peer is told when the relay knows nothing better. */
+        sockaddr_local(x->hot.fd, &o.client_local);
         o.limits.connect_ms = (uint32_t)t->bind_ms;
         o.bind.port = x->any_port ? 0 : r->dest.addr.port;
     }

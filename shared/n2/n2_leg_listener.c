@@ -52,24 +52,19 @@ static void channel_close(struct channel *c)
 /* LEG_PLAIN_FD is a connected TCP socket; no other kind is served. */
 static bool leg_fits(const struct n2_attach *a, int fd)
 {
-    int type = 0, domain = 0;
+    int protocol = 0, listening = 0;
     socklen_t len = sizeof(int);
     struct sockaddr_storage peer;
     socklen_t peer_len = sizeof(peer);
 
     if (a->kind != N2_LEG_PLAIN_FD || a->role != N2_ROLE_CLIENT)
         return false;
-    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) != 0 || type != SOCK_STREAM)
+    if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) != 0 || protocol != IPPROTO_TCP)
         return false;
-    len = sizeof(int);
-    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) != 0 ||
-        (domain != AF_INET && domain != AF_INET6))
-        return false;
-    /* A client that has reset meanwhile has no peer any more, and is still a TCP socket: the
-     * association must learn that it is gone. A listening socket never had one. */
     if (getpeername(fd, (struct sockaddr *)&peer, &peer_len) == 0)
         return true;
-    int listening = 0;
+    /* A client that has reset meanwhile has no peer any more, and is still a TCP socket: the
+     * association must learn that it is gone. A listening socket never had one. */
     len = sizeof(int);
     return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) == 0 && !listening;
 }

@@ -165,13 +165,18 @@ void hot_mask(struct loop *l, struct hot *h, uint32_t mask)
     h->mask = mask;
 }
 
-int hot_remove(struct loop *l, struct hot *h)
+int hot_take(struct hot *h)
 {
     int fd = h->fd;
 
-    if (fd >= 0)
-        epoll_ctl(l->hot_fd, EPOLL_CTL_DEL, fd, NULL);
     h->fd = -1;
     h->mask = 0;
     return fd;
+}
+
+int hot_remove(struct loop *l, struct hot *h)
+{
+    if (h->fd >= 0)
+        epoll_ctl(l->hot_fd, EPOLL_CTL_DEL, h->fd, NULL);
+    return hot_take(h);
 }

@@ -78,6 +78,8 @@ void hot_init(struct hot *h, void (*on_event)(struct hot *h, uint32_t events));
 int hot_add(struct loop *l, struct hot *h, int fd, uint32_t mask);
 /* Changes the interest; free of cost when it is the same. */
 void hot_mask(struct loop *l, struct hot *h, uint32_t mask);
-/* Stops watching and returns the descriptor, which the caller owns (-1 if there was none). Always
- * call it before close(): another process may hold the same file, and its events would go on. */
+/* Stops watching and returns the descriptor, which the caller owns (-1 if there was none). To be
+ * called before close() wherever another process may hold the same file: events would go on. */
 int hot_remove(struct loop *l, struct hot *h);
+/* The same for a file that nobody else can hold and that is closed at once, which spares a call. */
+int hot_take(struct hot *h);

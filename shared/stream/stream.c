@@ -54,7 +54,8 @@ static void end(struct stream *s, enum stream_end why)
         return;
     s->ended = true;
     for (int i = 0; i < 2; i++) {
-        int fd = hot_remove(p->loop, &s->leg[i]);
+        /* Nobody else can hold the socket that we made ourselves: closing it ends its events too. */
+        int fd = i == 0 ? hot_remove(p->loop, &s->leg[i]) : hot_take(&s->leg[i]);
         if (fd >= 0 && why != STREAM_CLOSED)
             reset_on_close(fd);
         if (fd >= 0)
@@ -150,12 +151,13 @@ static bool turn(struct stream *s, int i, bool readable)
         end(s, STREAM_NO_MEMORY);
         return false;
     }
-    if (d->state == STREAM_ENDING && !dir_holds(d))
-        finish_dir(s, i);
-    if (s->dir[0].state == STREAM_DONE && s->dir[1].state == STREAM_DONE) {
-        end(s, STREAM_CLOSED);
+    if (d->state != STREAM_ENDING || dir_holds(d))
+        return true;
+    if (s->dir[1 - i].state == STREAM_DONE) {
+        end(s, STREAM_CLOSED); /* closing says the same as the shutdown that is left out */
         return false;
     }
+    finish_dir(s, i);
     return true;
 }
 

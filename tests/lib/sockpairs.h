@@ -6,12 +6,11 @@
 
 #include "shared/net/loop.h"
 
-/* Two ends of one TCP connection over 127.0.0.1, both nonblocking. */
-void sockpair_tcp(int *ret_a, int *ret_b);
+/* Two ends of one TCP connection over 127.0.0.1, both nonblocking. buffer bounds what the kernel
+ * keeps at each end and each way; 0: its own. */
+void sockpair_tcp(int buffer, int *ret_a, int *ret_b);
 /* A listening socket on 127.0.0.1 and its port. */
 int sock_listen(int backlog, uint16_t *ret_port);
-/* Bounds what the kernel keeps of a connection, both ways. */
-void sock_small_buffers(int fd);
 /* Closes with RST. */
 void sock_reset(int fd);
 /* Descriptors of this process. */
@@ -40,5 +39,6 @@ void talker_init(struct talker *t, struct loop *l, int fd, uint64_t says, uint64
 /* After a change of deaf, fin or to_send. */
 void talker_go(struct talker *t);
 void talker_say(struct talker *t, uint64_t more);
-/* Takes it from the loop and closes, with RST if so wanted. Harmless when repeated. */
+/* Takes it from the loop and closes, with RST if so wanted. Harmless when repeated, and
+ * on one that is all zero. */
 void talker_close(struct talker *t, bool reset);

@@ -269,8 +269,8 @@ def closed_port(sockets):
 
 
 @pytest.fixture
-def silent(sockets):
-    """An address that answers nothing: a listener with a full queue, for which SYNs are dropped."""
+def silent_listener(sockets):
+    """A listener that answers nothing: its queue is full, so SYNs for it are dropped."""
     listener = sockets.keep(socket.socket())
     listener.bind(("127.0.0.1", 0))
     listener.listen(0)
@@ -280,9 +280,15 @@ def silent(sockets):
         try:
             filler.connect(listener.getsockname())
         except TimeoutError:
-            return listener.getsockname()
+            return listener
     pytest.skip("a listener with a full queue still answers on this system")
     return None
+
+
+@pytest.fixture
+def silent(silent_listener):
+    """An address where nothing is answered."""
+    return silent_listener.getsockname()
 
 
 @pytest.fixture

@@ -241,6 +241,19 @@ def test_all_descriptors_of_a_message_with_too_many_are_closed(
     still_works()
 
 
+def test_a_descriptor_beyond_those_that_fit_spoils_the_whole_message(
+        server, opened, far, sockets, still_works):
+    """64 attaches and 65 descriptors: who has room for 64 only sees as many as there are attaches."""
+    ghosts = [Grant(new_id(), os.urandom(32), None, None, None) for _ in range(63)]
+    legs = legs_of(server.attach_message(opened, b"reply"), *map(server.attach_message, ghosts))
+    client, leg = sockets.pair()
+    server.legs.send(legs, [leg] * 65)
+    leg.close()
+    assert read_until_gone(client)[0] == b""
+    server.release(opened.association)
+    still_works()
+
+
 def test_all_descriptors_of_a_message_with_too_few_are_closed(
         server, opened, far, sockets, still_works):
     ghost = Grant(new_id(), os.urandom(32), None, None, None)
@@ -299,10 +312,11 @@ def test_a_reply_or_early_payload_beyond_its_bound_is_not_written(
 
 
 def test_a_leg_message_over_192_kib_is_not_carried_out(server, opened, far, sockets, still_works):
-    """It is cut off by the system; what is left may parse, and must not be believed."""
-    attach = server.attach_message(opened, b"reply")
-    octets = legs_of(attach).SerializeToString()
-    padding = b"\xfa\x3f" + b"\x80\x80\x0d" + b"p" * (208 * 1024)       # an unknown field of 208 KiB
+    """It is cut off by the system; what is left parses, and must not be believed."""
+    octets = legs_of(server.attach_message(opened, b"reply")).SerializeToString()
+    if len(octets) % 2:
+        octets += b"\xf8\x3f\x00"      # an unknown field of three octets
+    padding = b"\x78\x00" * (104 * 1024)        # unknown fields of two, so that any even length parses
     client = send_with_pair(server, sockets, octets + padding)
     assert read_until_gone(client)[0] == b""
     server.release(opened.association)

@@ -173,28 +173,24 @@ def test_many_parked_watches_leave_the_relay_listening(relay, new_server):
     witness = new_server(watch=False)
     parked = []
     try:
-        for _ in range(300):
+        for _ in range(400):
             server = ControlServer(relay.url)
             parked.append(server)
-            reply = server.exchange(server.call(pb.Hello()), timeout=1)
-            if reply.HasField("refused"):
-                assert verdict(reply) == "FULL"
-                continue
-            server.relay_epoch = reply.relay_epoch
+            server.must_hello()
+        sent = []
+        for server in parked:
             request = server.request([server.call(pb.Watch(wait_ms=10000))])
-            server.sent = server.req.send(request.SerializeToString())
+            sent.append(server.req.send(request.SerializeToString()))
         started = time.monotonic()
-        call = witness.call(pb.Inventory(limit=1))
-        reply = witness.exchange(call, timeout=1)
+        reply = witness.exchange(witness.call(pb.Inventory(limit=1)), timeout=1)
         assert verdict(reply) in ("ACCEPTED", "FULL")
         assert time.monotonic() - started < 1
-        for server in parked:
-            if hasattr(server, "sent"):
-                try:
-                    octets = server.req.receive(server.sent, 2)
-                except ReplyTimeout:
-                    pytest.fail("a Watch was neither answered nor refused")
-                assert verdict(pb.Reply.FromString(octets)) in ("ACCEPTED", "FULL")
+        for server, request_id in zip(parked, sent):
+            try:
+                reply = pb.Reply.FromString(server.req.receive(request_id, 2))
+            except ReplyTimeout:
+                pytest.fail("a Watch was neither answered nor refused")
+            assert verdict(reply) in ("ACCEPTED", "FULL")
     finally:
         for server in parked:
             server.close()

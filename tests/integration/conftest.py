@@ -1,0 +1,88 @@
+"""Fixtures for tests with real processes: `start` starts a system, `system` is a plain one."""
+
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
+
+import daemons                                                      # noqa: E402
+import socks                                                        # noqa: E402
+import targets                                                      # noqa: E402
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: takes longer than ten seconds")
+
+
+def pytest_sessionstart(session):
+    for name in ("socksd", "relayd-tcp"):
+        path = pathlib.Path(daemons.program(name))
+        if not path.exists():
+            pytest.exit(f"{path} is not there: build it, or set BUILD_DIR", 2)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A failed test shows the logs of its daemons."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.failed:
+        for system in getattr(item, "systems", []):
+            report.sections += [(f"log of {name}", text) for name, text in system.logs()]
+
+
+@pytest.fixture
+def sockets():
+    """Sockets and targets that are closed at the end of the test."""
+    kept = targets.Sockets()
+    yield kept
+    kept.close()
+
+
+@pytest.fixture
+def start(request, sockets):
+    """Starts systems: start(relays=2, rules=[...]). See daemons.System. At the end of the test its
+    sockets are closed and every system must be clean."""
+    request.node.systems = []
+
+    def make(**options):
+        system = daemons.System(**options)
+        request.node.systems.append(system)
+        return system
+
+    yield make
+    sockets.close()
+    failures = []
+    for system in request.node.systems:
+        try:
+            system.close()
+        except AssertionError as failure:
+            failures.append(f"{failure}\n" + "\n".join(f"--- {n}\n{t}" for n, t in system.logs()))
+    for system in request.node.systems:
+        system.remove()
+    assert not failures, "\n\n".join(failures)
+
+
+@pytest.fixture
+def system(start):
+    """One socksd, one relayd-tcp; loopback is allowed."""
+    return start()
+
+
+@pytest.fixture
+def target(sockets):
+    """A listening socket that a CONNECT may reach; the test accepts."""
+    return sockets.listener()
+
+
+@pytest.fixture
+def connect(sockets, target):
+    """Makes a relayed CONNECT: connect(system) -> (client's socket, the target's socket)."""
+    def make(system, **options):
+        sock, reply = socks.open5(system.address, socks.CONNECT, *target.getsockname(), **options)
+        sockets.keep(sock)
+        assert reply.code == socks.SUCCEEDED, reply
+        return sock, sockets.accept(target)
+    return make
