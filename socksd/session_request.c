@@ -83,6 +83,7 @@ static void decide(struct session *x, const struct addr *addrs, size_t count)
         session_fail(x, REPLY_DENIED, why);
         return;
     }
+    addr_interleave(x->destinations, x->destination_count);
     sm_move(&x->sm, SESSION_PLACING);
     place(x);
 }

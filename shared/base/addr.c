@@ -202,3 +202,30 @@ bool prefix_within(const struct prefix *inner, const struct prefix *outer)
     return outer->family != ADDR_NONE && inner->family == outer->family &&
            inner->bits >= outer->bits && same_bits(inner->ip, outer->ip, outer->bits);
 }
+
+/* The next one at or after `from` that is, or is not, of this family. */
+static size_t next_of(const struct addr *list, size_t count, size_t from, uint8_t family, bool same)
+{
+    while (from < count && (list[from].family == family) != same)
+        from++;
+    return from;
+}
+
+void addr_interleave(struct addr *list, size_t count)
+{
+    struct addr sorted[64];
+    size_t n = 0, first = 0, other = 0;
+
+    if (count < 3 || count > 64)
+        return;
+    uint8_t family = list[0].family;
+    while (n < count) {
+        first = next_of(list, count, first, family, true);
+        if (first < count)
+            sorted[n++] = list[first++];
+        other = next_of(list, count, other, family, false);
+        if (other < count)
+            sorted[n++] = list[other++];
+    }
+    memcpy(list, sorted, count * sizeof(*list));
+}

@@ -48,6 +48,11 @@ bool addr_is_loopback(const struct addr *a);                    /* 127/8 or ::1 
 /* ::ffff:a.b.c.d becomes a.b.c.d; anything else is returned as it is. */
 struct addr addr_unmap(const struct addr *a);
 
+/* Reorders a list so that families alternate, beginning with that of the first, each in its own order
+ * (RFC 8305, section 4): one family that is broken then costs one attempt, not all of its own. At
+ * most 64 addresses are looked at. */
+void addr_interleave(struct addr *list, size_t count);
+
 /* Text. parse_ip takes a bare address ("192.0.2.1", "2001:db8::1", "[2001:db8::1]") and leaves
  * port 0; strict: no shorthand or octal IPv4. parse takes "a:port", "[v6]:port". All of them return
  * false and leave *ret alone on anything else. */

@@ -225,6 +225,22 @@ static void a_prefix_is_within_itself_and_within_shorter_ones(void **state)
     assert_false(prefix_within(&p8, &v6));
 }
 
+static void interleaving_alternates_families_and_keeps_their_order(void **state)
+{
+    const char *const given[] = {"2001:db8::1", "2001:db8::2", "2001:db8::3", "192.0.2.1", "192.0.2.2"};
+    const char *const wanted[] = {"2001:db8::1", "192.0.2.1", "2001:db8::2", "192.0.2.2", "2001:db8::3"};
+    struct addr list[5], want;
+
+    (void)state;
+    for (int i = 0; i < 5; i++)
+        assert_true(addr_parse_ip(given[i], &list[i]));
+    addr_interleave(list, 5);
+    for (int i = 0; i < 5; i++) {
+        assert_true(addr_parse_ip(wanted[i], &want));
+        assert_true(addr_equal(&list[i], &want));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -240,6 +256,7 @@ int main(void)
         cmocka_unit_test(a_prefix_holds_its_addresses_and_no_others),
         cmocka_unit_test(a_bare_address_is_a_prefix_of_all_its_bits),
         cmocka_unit_test(a_bad_prefix_is_refused),
+        cmocka_unit_test(interleaving_alternates_families_and_keeps_their_order),
         cmocka_unit_test(a_prefix_is_within_itself_and_within_shorter_ones),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
