@@ -10,6 +10,7 @@
 #include "relayd-tcp/bind.h"
 #include "relayd-tcp/protect.h"
 #include "shared/base/log.h"
+#include "shared/n2/n2_audit.h"
 #include "shared/net/sockaddr.h"
 
 enum {
@@ -46,23 +47,6 @@ void flow_counters(const struct flow *f, struct n2_counters *ret)
 
 /* ---- the record ---- */
 
-static char *pack_audit(const struct n2_open *o)
-{
-    size_t len = 1;
-
-    for (size_t i = 0; i < o->audit_count; i++)
-        len += strlen(o->audit[i].key) + strlen(o->audit[i].value) + 2;
-    char *packed = malloc(len), *at = packed;
-    if (packed == NULL)
-        return NULL;
-    for (size_t i = 0; i < o->audit_count; i++) {
-        at = stpcpy(at, o->audit[i].key) + 1;
-        at = stpcpy(at, o->audit[i].value) + 1;
-    }
-    *at = '\0';
-    return packed;
-}
-
 static void log_access(const struct flow *f, enum n2_end why)
 {
     struct log_field fields[16 + N2_AUDIT_MAX];
@@ -80,12 +64,7 @@ static void log_access(const struct flow *f, enum n2_end why)
     fields[n++] = (struct log_field)LOG_STR("reason", n2_end_name(why));
     fields[n++] = (struct log_field)LOG_STR("relay", f->relay->id);
     fields[n++] = (struct log_field)LOG_STR("server", n2_grant_server_id(f->grant));
-    for (const char *at = f->audit; at != NULL && *at != '\0';) {
-        const char *value = at + strlen(at) + 1;
-        fields[n++] = (struct log_field)LOG_STR(at, value);
-        at = value + strlen(value) + 1;
-    }
-    fields[n] = (struct log_field){.kind = LOG_K_END};
+    n2_audit_put(f->audit, fields, n);
     log_emit(LOG_INFO, "access", fields);
 }
 
@@ -401,7 +380,7 @@ static void service_open(void *arg, struct n2_grant *g, const struct n2_open *o)
     struct relay *r = arg;
     struct flow *f = calloc(1, sizeof(*f));
 
-    if (f == NULL || (f->audit = pack_audit(o)) == NULL) {
+    if (f == NULL || (f->audit = n2_audit_pack(o->audit, o->audit_count)) == NULL) {
         free(f);
         n2_grant_refused(g, N2_FULL, N2_CAUSE_NONE, "memory");
         return;

@@ -1,26 +1,9 @@
 #include "socksd/association.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "shared/base/log.h"
-
-static char *pack(const struct n2_audit *audit, size_t count)
-{
-    size_t len = 1;
-
-    for (size_t i = 0; i < count; i++)
-        len += strlen(audit[i].key) + strlen(audit[i].value) + 2;
-    char *packed = malloc(len), *at = packed;
-    if (packed == NULL)
-        return NULL;
-    for (size_t i = 0; i < count; i++) {
-        at = stpcpy(at, audit[i].key) + 1;
-        at = stpcpy(at, audit[i].value) + 1;
-    }
-    *at = '\0';
-    return packed;
-}
+#include "shared/n2/n2_audit.h"
 
 struct association *association_new(struct session *x)
 {
@@ -30,7 +13,7 @@ struct association *association_new(struct session *x)
 
     if (a == NULL)
         return NULL;
-    a->audit = pack(audit, session_audit(x, &text, audit));
+    a->audit = n2_audit_pack(audit, session_audit(x, &text, audit));
     if (a->audit == NULL) {
         free(a);
         return NULL;
@@ -66,7 +49,7 @@ void association_free(struct association *a)
 
 void association_log_lost(const struct association *a, const char *why)
 {
-    struct log_field fields[8 + SESSION_AUDIT];
+    struct log_field fields[8 + N2_AUDIT_MAX];
     char id[ID_TEXT_LEN];
     size_t n = 0;
 
@@ -74,11 +57,6 @@ void association_log_lost(const struct association *a, const char *why)
     fields[n++] = (struct log_field)LOG_ADDR("client", &a->client);
     fields[n++] = (struct log_field)LOG_U64("duration_ms", loop_now(a->server->loop) - a->started);
     fields[n++] = (struct log_field)LOG_STR("reason", why);
-    for (const char *at = a->audit; *at != '\0';) {
-        const char *value = at + strlen(at) + 1;
-        fields[n++] = (struct log_field)LOG_STR(at, value);
-        at = value + strlen(value) + 1;
-    }
-    fields[n] = (struct log_field){.kind = LOG_K_END};
+    n2_audit_put(a->audit, fields, n);
     log_emit(LOG_INFO, "access", fields);
 }

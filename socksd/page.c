@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "shared/daemon/boot.h"
+#include "shared/n2/n2_audit.h"
 #include "socksd/association.h"
 #include "socksd/front.h"
 #include "socksd/relays.h"
@@ -172,17 +173,16 @@ static int by_id(const void *a, const void *b)
 
 static void put_association(struct json *j, const struct association *a)
 {
+    const char *at = a->audit, *key, *value;
+
     json_object_begin(j, NULL);
     json_put_hex(j, "id", a->n2.node.id, ID_LEN);
     json_put_str(j, "kind", n2_kind_name((enum n2_kind)a->n2.kind));
     json_put_addr(j, "client", &a->client);
     json_put_str(j, "relay", a->n2.client != NULL ? relays_name(a->n2.client) : NULL);
     json_put_u64(j, "age_ms", loop_now(a->server->loop) - a->started);
-    for (const char *at = a->audit; *at != '\0';) {
-        const char *value = at + strlen(at) + 1;
-        json_put_str(j, at, value);
-        at = value + strlen(value) + 1;
-    }
+    while (n2_audit_next(&at, &key, &value))
+        json_put_str(j, key, value);
     json_object_end(j);
 }
 

@@ -28,6 +28,9 @@ struct engine {
 
 extern const struct engine engine_copy, engine_splice;
 
+/* True when the reader has ended and all of it was read. */
+bool leg_at_eof(int fd);
+
 /* A read that fills this much proves a direction bulky. */
 #define ENGINE_COPY_BUFFER (64 * 1024)
 /* Splice turns that end with the reader empty and moved less than this are better copied; so many in

@@ -1,7 +1,8 @@
 /* socket -> pipe -> socket, without the octets entering user space.
  *
  * A short splice does not mean that the reader is empty (the pipe's slots may be used up by small
- * fragments), so nothing is concluded from it: level-triggered events call again. */
+ * fragments), so nothing is concluded from it: level-triggered events call again. Nor does 0 mean
+ * the end: splice cannot pass an urgent octet, and once the sender has ended it says 0 there. */
 #include <errno.h>
 #include <fcntl.h>
 
@@ -39,16 +40,18 @@ static bool drain_pipe(struct stream_pump *p, struct stream_dir *d, int to, bool
     return true;
 }
 
+static void downgrade(struct stream_pump *p, struct stream_dir *d)
+{
+    p->stats.downgrades++;
+    pipe_return(p, d);
+}
+
 static void turn_was_small(struct stream_pump *p, struct stream_dir *d, uint64_t moved)
 {
-    if (moved >= ENGINE_SMALL_TURN) {
+    if (moved >= ENGINE_SMALL_TURN)
         d->small_turns = 0;
-        return;
-    }
-    if (++d->small_turns >= ENGINE_SMALL_TURNS) {
-        p->stats.downgrades++;
-        pipe_return(p, d);
-    }
+    else if (++d->small_turns >= ENGINE_SMALL_TURNS)
+        downgrade(p, d);
 }
 
 static enum engine_turn splice_pump(struct stream_pump *p, struct stream_dir *d, int from, int to,
@@ -68,8 +71,12 @@ static enum engine_turn splice_pump(struct stream_pump *p, struct stream_dir *d,
         if (room == 0)
             return ENGINE_MORE;
         ssize_t n = splice(from, NULL, l->wr, NULL, room, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
-        if (n == 0)
+        if (n == 0 && leg_at_eof(from))
             return ENGINE_EOF;
+        if (n == 0) {
+            downgrade(p, d);
+            return ENGINE_MORE;
+        }
         if (n < 0 && !would_block(errno))
             return ENGINE_READ_ERROR;
         if (n < 0) {

@@ -81,14 +81,21 @@ static bool dir_holds(const struct stream_dir *d)
     return d->engine->holds(d);
 }
 
-/* What of the limit is left. What the other direction holds is counted when it is delivered, so two
- * directions can overshoot by what they hold: the limit is checked again after every turn. */
+/* What it has read and not delivered. */
+static uint64_t held_payload(const struct stream_dir *d)
+{
+    return d->held_len - d->held_at - d->uncounted + (d->pipe != NULL ? d->pipe->filled : 0);
+}
+
+/* What of the limit is left. What is held will be delivered, so it counts. */
 static uint64_t allowance(const struct stream *s)
 {
-    uint64_t moved = s->dir[0].octets + s->dir[1].octets;
+    uint64_t moved = 0;
 
     if (s->octet_limit == 0)
         return UINT64_MAX;
+    for (int i = 0; i < 2; i++)
+        moved += s->dir[i].octets + held_payload(&s->dir[i]);
     return moved < s->octet_limit ? s->octet_limit - moved : 0;
 }
 
@@ -112,7 +119,7 @@ static void finish_dir(struct stream *s, int i)
     shutdown(s->leg[1 - i].fd, SHUT_WR);
 }
 
-static bool at_eof(int fd)
+bool leg_at_eof(int fd)
 {
     uint8_t octet;
 
@@ -127,7 +134,7 @@ static bool turn(struct stream *s, int i, bool readable)
 
     if (d->state == STREAM_DONE)
         return true;
-    if (left == 0 && readable && !dir_holds(d) && !at_eof(s->leg[i].fd)) {
+    if (left == 0 && readable && !dir_holds(d) && !leg_at_eof(s->leg[i].fd)) {
         end(s, STREAM_LIMIT);
         return false;
     }

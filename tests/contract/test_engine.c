@@ -188,7 +188,7 @@ static void fill_up_towards_the_target(struct bench *b, struct joint *j)
     talker_go(&j->talker[TARGET]);
     for (int i = 0; held_by(d) < KiB(4); i++) {
         assert_true(i < 1000);
-        talker_say(&j->talker[CLIENT], KiB(16));
+        talker_say(&j->talker[CLIENT], 60001);
         talker_say(&j->talker[TARGET], 1);
         loop_run_for(&b->loop, 1);
         if (held_by(d) >= KiB(4))

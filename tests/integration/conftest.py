@@ -8,6 +8,8 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 
 import daemons                                                      # noqa: E402
+import fakedns                                                      # noqa: E402
+import netns as namespaces                                          # noqa: E402
 import socks                                                        # noqa: E402
 import targets                                                      # noqa: E402
 
@@ -86,3 +88,29 @@ def connect(sockets, target):
         assert reply.code == socks.SUCCEEDED, reply
         return sock, sockets.accept(target)
     return make
+
+
+@pytest.fixture
+def dns(sockets):
+    """Makes name servers: dns({"name": ["192.0.2.1"]})"""
+    return lambda names=None, **options: sockets.keep(fakedns.FakeDNS(names, **options))
+
+
+@pytest.fixture
+def netns():
+    """A network namespace; daemons that run in it may outlive this fixture."""
+    reason = namespaces.why_not()
+    if reason:
+        pytest.skip(reason)
+    net = namespaces.NetNS()
+    yield net
+    net.close()
+
+
+@pytest.fixture
+def silent(sockets):
+    """(host, port) that answers no SYN."""
+    address = sockets.silent_port()
+    if address is None:
+        pytest.skip("a listener with a full queue still answers on this system")
+    return address

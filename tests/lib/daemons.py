@@ -12,6 +12,7 @@ is ended by its process id.
 """
 
 import contextlib
+import copy
 import http.client
 import json
 import os
@@ -153,6 +154,7 @@ class Daemon:
         self.status_path = status
         self.log = Log(self.directory / f"{name}.log")
         self.killed = False         # on purpose: its exit code says nothing
+        self.at_rest = None         # descriptors that it holds when it has nothing to do
         self.checked = False
         env = dict(os.environ, **(environment or {}))
         env.setdefault("ASAN_OPTIONS", "detect_leaks=1:exitcode=99:abort_on_error=0")
@@ -227,7 +229,7 @@ class Daemon:
         """HTTP status and text."""
         connection = UnixConnection(self.status_path)
         try:
-            connection.request("GET", path)
+            connection.request("GET", path, headers={"Connection": "close"})
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
         finally:
@@ -293,15 +295,17 @@ class Relay(Daemon):
         self.url = f"ipc://{directory}/{name}.n2"
         self.legs = f"unix:{directory}/{name}.legs"
         status = f"{directory}/{name}.status"
-        whole = {"n2": {}, "legs": {"listen": [self.legs]}, "relay": {"id": name},
-                 "status": {"listen": [f"unix:{status}"]}}
-        merge(whole, config or {})
+        whole = {"n2": {}, "legs": {"listen": [self.legs]}, "relay": {"id": name}, "status": {}}
+        merge(whole, copy.deepcopy(config or {}))
+        whole["status"].setdefault("listen", []).append(f"unix:{status}")
         whole["n2"].setdefault("listen", [self.url])
         self.config_path = directory / f"{name}.yaml"
         self.config_path.write_text(json.dumps(whole))
         super().__init__(name, [program("relayd-tcp"), "-c", self.config_path, *arguments], directory,
                          prefix, status)
         self.wait_started()
+        # Beside these, one server costs it two: a connection for calls and one for legs.
+        self.at_rest = len(self.descriptors()) + 2
 
 
 class StubRelay(Daemon):
@@ -332,7 +336,7 @@ class Server(Daemon):
         self.config_path = directory / f"{name}.yaml"
         status = f"{directory}/{name}.status"
         if isinstance(config, dict):
-            config.setdefault("status", {}).setdefault("listen", [f"unix:{status}"])
+            config.setdefault("status", {}).setdefault("listen", []).append(f"unix:{status}")
         self.config = config
         self.write_config(config)
         super().__init__(name, [program("socksd"), "-c", self.config_path], directory, prefix, status,
@@ -436,7 +440,7 @@ class System:
             return
         self.address = split_address(self.server.started["listen"])
         self.server.wait_relays(len(config["relays"]) - (1 if spawn else 0) + spawn)
-        self.baseline = {d.name: len(d.descriptors()) for d in self.daemons}
+        self.server.at_rest = len(self.server.descriptors())
 
     def add_relay(self, name, config=None, prefix=()):
         relay = Relay(self.directory, name, config, prefix)
@@ -501,20 +505,9 @@ class System:
         """Nothing is held any more: no session, no association, no descriptor."""
         wait_until(lambda: not any(self.counts().values()), f"empty daemons {self.counts()}")
         for daemon in self.daemons:
-            if not daemon.alive() or not daemon.status_path or daemon.name not in self.baseline:
-                continue
-            if not self._restored(daemon):
+            if daemon.alive() and daemon.status_path and daemon.at_rest and not _restored(daemon):
                 raise AssertionError(f"{daemon.name} holds descriptors that it did not hold at the "
-                                     f"start ({self.baseline[daemon.name]}): {daemon.descriptors()}")
-
-    def _restored(self, daemon):
-        def restored():
-            metrics = daemon.metrics()
-            pipes = 2 * sum(v for k, v in metrics.items() if k.startswith("relayd_pipes{"))
-            return len(daemon.descriptors()) - pipes <= self.baseline[daemon.name]
-        with contextlib.suppress(AssertionError):
-            return wait_until(restored, timeout=10)
-        return False
+                                     f"start ({daemon.at_rest}): {daemon.descriptors()}")
 
     # -- the end
 
@@ -538,6 +531,16 @@ class System:
     def remove(self):
         if self._own:
             shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def _restored(daemon):
+    """Its descriptors are as few as at the start, pipes that it keeps for later aside."""
+    def restored():
+        pipes = 2 * sum(v for k, v in daemon.metrics().items() if k.startswith("relayd_pipes{"))
+        return len(daemon.descriptors()) - pipes <= daemon.at_rest
+    with contextlib.suppress(AssertionError):
+        return wait_until(restored, timeout=10)
+    return False
 
 
 def _collect(failures, check):

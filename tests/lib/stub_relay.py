@@ -807,6 +807,7 @@ class Relay:
         server.acknowledge(message.acked)
         if kinds[0] == "watch":
             if "never-watch" in self.misbehave:
+                self.unanswered.discard(request)
                 return None
             answer = self.answer(self.watch, request, server, message.calls[0])
             return None if answer is None else [answer]

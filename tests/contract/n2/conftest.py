@@ -28,6 +28,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "lib"))
 import n2wire                                                       # noqa: E402
 from n2wire import ControlServer, pb                                # noqa: E402
 
+STUB = n2wire.ROOT / "tests" / "lib" / "stub_relay.py"
+STUB_COMMAND = (f"{shlex.quote(sys.executable)} {shlex.quote(str(STUB))} "
+                "--n2 ipc://{n2} --legs unix:{legs}")
+
 Spec = collections.namedtuple("Spec", "name command url legs")
 Stream = collections.namedtuple("Stream", "grant client target")
 
@@ -51,9 +55,7 @@ def relay_specs(config):
     command = config.getoption("--relay", None)
     if command:
         return [Spec("command", command, None, None)]
-    stub = n2wire.ROOT / "tests" / "lib" / "stub_relay.py"
-    specs = [Spec("stub", f"{shlex.quote(sys.executable)} {shlex.quote(str(stub))} --n2 ipc://{{n2}} "
-                          "--legs unix:{legs} --lease 1000ms", None, None)]
+    specs = [Spec("stub", STUB_COMMAND + " --lease 1000ms", None, None)]
     relayd = os.environ.get("RELAYD_TCP") or str(n2wire.ROOT / "build" / "relayd-tcp")
     if os.access(relayd, os.X_OK):
         specs.append(Spec("relayd-tcp", f"{shlex.quote(relayd)} --n2 ipc://{{n2}} --legs unix:{{legs}} "
@@ -148,20 +150,31 @@ def relay(relay_spec, tmp_path_factory):
 
 
 @pytest.fixture
-def own_relay(relay_spec, tmp_path_factory):
-    """Starts relays that a test may stop, kill and put into another network."""
-    if relay_spec.url:
-        pytest.skip("the relay is not ours to start and stop")
+def start_relay(tmp_path_factory):
+    """Starts relays for one test."""
     started = []
 
-    def start(prefix=()):
-        process = RelayProcess(relay_spec.command, tmp_path_factory.mktemp("own"), prefix)
+    def start(command, prefix=()):
+        process = RelayProcess(command, tmp_path_factory.mktemp("own"), prefix)
         started.append(process)
         return process
 
     yield start
     for process in started:
         process.stop()
+
+
+@pytest.fixture
+def stub_command():
+    return STUB_COMMAND
+
+
+@pytest.fixture
+def own_relay(relay_spec, start_relay):
+    """Starts relays of the kind under test that a test may stop, kill and put into another network."""
+    if relay_spec.url:
+        pytest.skip("the relay is not ours to start and stop")
+    return functools.partial(start_relay, relay_spec.command)
 
 
 # ---------------------------------------------------------------------------------- control servers
@@ -280,6 +293,7 @@ def silent_listener(sockets):
         try:
             filler.connect(listener.getsockname())
         except TimeoutError:
+            filler.close()          # or it would go on asking for admission
             return listener
     pytest.skip("a listener with a full queue still answers on this system")
     return None

@@ -1,0 +1,40 @@
+#include "shared/n2/n2_audit.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+char *n2_audit_pack(const struct n2_audit *audit, size_t count)
+{
+    size_t len = 1;
+
+    for (size_t i = 0; i < count; i++)
+        len += strlen(audit[i].key) + strlen(audit[i].value) + 2;
+    char *packed = malloc(len), *at = packed;
+    if (packed == NULL)
+        return NULL;
+    for (size_t i = 0; i < count; i++) {
+        at = stpcpy(at, audit[i].key) + 1;
+        at = stpcpy(at, audit[i].value) + 1;
+    }
+    *at = '\0';
+    return packed;
+}
+
+bool n2_audit_next(const char **at, const char **ret_key, const char **ret_value)
+{
+    if (**at == '\0')
+        return false;
+    *ret_key = *at;
+    *ret_value = *at + strlen(*at) + 1;
+    *at = *ret_value + strlen(*ret_value) + 1;
+    return true;
+}
+
+void n2_audit_put(const char *packed, struct log_field *fields, size_t at)
+{
+    const char *key, *value;
+
+    while (n2_audit_next(&packed, &key, &value))
+        fields[at++] = (struct log_field)LOG_STR(key, value);
+    fields[at] = (struct log_field){.kind = LOG_K_END};
+}

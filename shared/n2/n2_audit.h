@@ -1,0 +1,13 @@
+/* What a server tells about an association for its record, kept in one allocation:
+ * "key\0value\0key\0value\0\0". */
+#pragma once
+
+#include "shared/base/log.h"
+#include "shared/n2/n2.h"
+
+/* The caller frees it. NULL without memory. */
+char *n2_audit_pack(const struct n2_audit *audit, size_t count);
+/* Walks it: *at begins as the packed text; false at the end. */
+bool n2_audit_next(const char **at, const char **ret_key, const char **ret_value);
+/* Appends it to the fields of a record and ends them; fields has room for N2_AUDIT_MAX + 1 more. */
+void n2_audit_put(const char *packed, struct log_field *fields, size_t at);
