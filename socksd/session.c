@@ -237,29 +237,30 @@ static void feed(struct session *x)
 
 /* ---- events ---- */
 
-static bool waits_for_relay(const struct session *x)
+/* A request that was being carried out leaves a record, a handshake that came to nothing does not. */
+static void client_gone(struct session *x)
 {
-    return x->sm.state == SESSION_RESOLVING || x->sm.state == SESSION_PLACING ||
-           x->sm.state == SESSION_OPENING || x->sm.state == SESSION_AUTH;
+    enum session_state state = (enum session_state)x->sm.state;
+
+    if (state == SESSION_LISTENING)
+        session_log_access(x, REPLY_SUCCEEDED, "client_gone");
+    else if (state == SESSION_RESOLVING || state == SESSION_PLACING || state == SESSION_OPENING)
+        session_log_access(x, REPLY_GENERAL_FAILURE, "client_gone");
+    session_end(x, SESSION_CLIENT_GONE);
 }
 
 static void on_client(struct hot *h, uint32_t events)
 {
     struct session *x = LIST_ENTRY(h, struct session, hot);
 
-    if (events & (EPOLLERR | EPOLLHUP)) {
-        if (waits_for_relay(x) && x->sm.state != SESSION_AUTH)
-            session_log_access(x, REPLY_GENERAL_FAILURE, "client_gone");
-        session_end(x, SESSION_CLIENT_GONE);
-    } else if (x->sm.state == SESSION_HANDSHAKE) {
+    if (events & (EPOLLERR | EPOLLHUP))
+        client_gone(x);
+    else if (x->sm.state == SESSION_HANDSHAKE)
         feed(x);
-    } else if (x->sm.state == SESSION_FAILING) {
+    else if (x->sm.state == SESSION_FAILING)
         drain(x);
-    } else if (x->sm.state == SESSION_LISTENING && (events & EPOLLRDHUP)) {
-        /* While BIND waits, the control connection is all that keeps it. */
-        session_log_access(x, REPLY_SUCCEEDED, "client_gone");
-        session_end(x, SESSION_CLIENT_GONE);
-    }
+    else if (x->sm.state == SESSION_LISTENING && (events & EPOLLRDHUP))
+        client_gone(x); /* while BIND waits, the control connection is all that keeps it */
     /* Otherwise: early payload, or the end of it; the relay finds it in the socket. */
 }
 

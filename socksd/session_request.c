@@ -271,8 +271,10 @@ static void on_opened(struct n2_assoc *n, const struct n2_open_answer *o)
     /* The relay ends the wait; a little later we do. */
     loop_timer_start(x->server->loop, &x->timer, x->server->config.timeouts.bind_ms + 2000);
     size_t len = dialect_reply(&x->dialect, REPLY_SUCCEEDED, &o->bound, reply);
-    if (send(x->hot.fd, reply, len, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)len)
+    if (send(x->hot.fd, reply, len, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)len) {
+        session_log_access(x, REPLY_SUCCEEDED, "client_gone");
         session_end(x, SESSION_CLIENT_GONE);
+    }
 }
 
 static void on_peer(struct n2_assoc *n, const struct addr *peer)

@@ -278,7 +278,10 @@ static void take_hello(struct n2_client *c, const struct n2_reply *r)
     believe(c, c->calls_sent_at);
     if (reborn) {
         log_warn("relay_restarted", LOG_STR("relay", c->info.id), LOG_U64("held", c->assoc_count));
+        /* Neither its events nor what it said of itself carry over. */
         c->after_seq = 0;
+        c->draining = false;
+        c->load = (struct n2_load){0};
         close_legs(c);
         n2_assoc_lose(c, N2_LOSS_EPOCH);
         if (c->sm.state != CLIENT_HELLO)

@@ -2,6 +2,7 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -11,7 +12,7 @@
 #include "shared/n2/n2_codec.h"
 #include "shared/n2/n2_legs.h"
 
-enum { CHANNELS_MAX = 64, MESSAGES_PER_EVENT = 8 };
+enum { CHANNELS_MAX = 64, MESSAGES_PER_EVENT = 8, ACCEPT_AGAIN_MS = 100 };
 
 struct channel {
     struct loop_grave grave;
@@ -24,6 +25,8 @@ struct n2_leg_listener {
     struct loop_grave grave;
     struct loop *loop;
     struct hot hot;
+    struct wheel_timer accept_again;
+    bool starved; /* the last accept found no descriptor */
     char *path;
     uint32_t *uids;
     size_t uid_count;
@@ -49,10 +52,11 @@ static void channel_close(struct channel *c)
     loop_bury(c->listener->loop, &c->grave, channel_free);
 }
 
-/* LEG_PLAIN_FD is a connected TCP socket; no other kind is served. */
+/* LEG_PLAIN_FD is a connected TCP socket; no other kind is served. It does not block any more: a
+ * sender that left it blocking would stop us all. */
 static bool leg_fits(const struct n2_attach *a, int fd)
 {
-    int protocol = 0, listening = 0;
+    int protocol = 0, listening = 0, one = 1;
     socklen_t len = sizeof(int);
     struct sockaddr_storage peer;
     socklen_t peer_len = sizeof(peer);
@@ -60,6 +64,8 @@ static bool leg_fits(const struct n2_attach *a, int fd)
     if (a->kind != N2_LEG_PLAIN_FD || a->role != N2_ROLE_CLIENT)
         return false;
     if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) != 0 || protocol != IPPROTO_TCP)
+        return false;
+    if (ioctl(fd, FIONBIO, &one) != 0)
         return false;
     if (getpeername(fd, (struct sockaddr *)&peer, &peer_len) == 0)
         return true;
@@ -156,7 +162,8 @@ static void on_channel(struct hot *h, uint32_t events)
         return;
     }
     enum received r = RECEIVED;
-    for (int i = 0; i < MESSAGES_PER_EVENT && r == RECEIVED; i++)
+    /* A callback may have closed the listener, and this channel with it. */
+    for (int i = 0; i < MESSAGES_PER_EVENT && r == RECEIVED && c->hot.fd >= 0; i++)
         r = receive_one(c);
     if (r == RECEIVED_END)
         channel_close(c);
@@ -178,14 +185,37 @@ static bool peer_allowed(const struct n2_leg_listener *l, int fd)
     return false;
 }
 
+static void on_accept_again(struct wheel_timer *t)
+{
+    struct n2_leg_listener *l = LIST_ENTRY(t, struct n2_leg_listener, accept_again);
+
+    hot_mask(l->loop, &l->hot, EPOLLIN);
+}
+
+/* Who waits in the queue is readable for ever: without a pause, being out of descriptors would take
+ * all of the processor as well. */
+static void pause_accepting(struct n2_leg_listener *l)
+{
+    if (!l->starved)
+        log_warn("legs_accept_failed", LOG_STR("path", l->path),
+                 LOG_STR("error", strerror(errno)));
+    l->starved = true;
+    hot_mask(l->loop, &l->hot, 0);
+    loop_timer_start(l->loop, &l->accept_again, ACCEPT_AGAIN_MS);
+}
+
 static void on_connect(struct hot *h, uint32_t events)
 {
     struct n2_leg_listener *l = LIST_ENTRY(h, struct n2_leg_listener, hot);
     (void)events;
 
     int fd = accept4(h->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd < 0)
+    if (fd < 0) {
+        if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+            pause_accepting(l);
         return;
+    }
+    l->starved = false;
     struct channel *c = NULL;
     if (!peer_allowed(l, fd)) {
         l->stats.refused_peers++;
@@ -272,6 +302,7 @@ int n2_leg_listener_open(struct loop *loop, const char *path, const uint32_t *ui
     }
     for (size_t i = 0; i < uid_count; i++)
         l->uids[l->uid_count++] = uids[i];
+    wheel_timer_init(&l->accept_again, on_accept_again);
     hot_init(&l->hot, on_connect);
     int fd = listen_on(path, uid_count > 0, e);
     if (fd < 0 || hot_add(loop, &l->hot, fd, EPOLLIN) != 0) {
@@ -290,6 +321,7 @@ void n2_leg_listener_close(struct n2_leg_listener *l)
         return;
     while (!list_empty(&l->channels))
         channel_close(LIST_ENTRY(l->channels.next, struct channel, node));
+    loop_timer_stop(l->loop, &l->accept_again);
     close(hot_remove(l->loop, &l->hot));
     unlink(l->path);
     loop_bury(l->loop, &l->grave, listener_free);

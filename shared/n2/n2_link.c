@@ -12,7 +12,7 @@
  *   n2_inbound_reply   nng_ctx_send
  *   send_done          (nng thread) receive again
  *
- * What fails: no connection (the time-out of the aio ends it), connection lost while in flight
+ * What fails: no connection (receiving times out, and ends the sending), connection lost while in flight
  * (ECONNRESET: resending is off, the layer above retries), socket closed (everything ends; results
  * that arrive after close are dropped because their queue is not taken any more). */
 #include "shared/n2/n2_link.h"
@@ -201,6 +201,7 @@ struct n2_exchange {
     bool busy;
     struct n2_dialer *dialer;
     struct n2_exchange *next;
+    bool open; /* ctx */
     nng_ctx ctx;
     nng_aio *send, *recv;
     n2_exchange_cb cb;
@@ -220,6 +221,12 @@ static void exchange_deliver(struct n2_exchange *x)
     nng_msg *msg = rc == 0 ? nng_aio_get_msg(x->recv) : NULL;
 
     x->busy = false;
+    /* Without a connection the send still waits, in a context that has forgotten its message: nng
+     * 1.5 crashes when it is then cancelled or times out, but not when the context is closed. */
+    if (rc != 0) {
+        nng_ctx_close(x->ctx);
+        x->open = false;
+    }
     x->cb(x->arg, rc, msg != NULL ? nng_msg_body(msg) : NULL, msg != NULL ? nng_msg_len(msg) : 0);
     if (msg != NULL)
         nng_msg_free(msg);
@@ -301,12 +308,20 @@ int n2_dialer_open(struct loop *l, const char *url, const struct n2_dialer_ops *
     return 0;
 }
 
+/* The message of a send that failed is still ours. */
+static void free_unsent(struct n2_exchange *x)
+{
+    if (x->send != NULL && nng_aio_result(x->send) != 0 && nng_aio_get_msg(x->send) != NULL)
+        nng_msg_free(nng_aio_get_msg(x->send));
+}
+
 /* Its aios are stopped. */
 static void exchange_free(struct n2_exchange *x)
 {
     /* A reply that came and was not delivered. */
     if (x->busy && nng_aio_result(x->recv) == 0 && nng_aio_get_msg(x->recv) != NULL)
         nng_msg_free(nng_aio_get_msg(x->recv));
+    free_unsent(x);
     nng_aio_free(x->send);
     nng_aio_free(x->recv);
     list_remove(&x->queued.node);
@@ -343,7 +358,7 @@ struct n2_exchange *n2_exchange_new(struct n2_dialer *d, n2_exchange_cb cb, void
     x->arg = arg;
     list_init(&x->queued.node);
     if (nng_aio_alloc(&x->send, NULL, NULL) != 0 ||
-        nng_aio_alloc(&x->recv, exchange_recv_done, x) != 0 || nng_ctx_open(&x->ctx, d->socket) != 0) {
+        nng_aio_alloc(&x->recv, exchange_recv_done, x) != 0) {
         exchange_free(x);
         return NULL;
     }
@@ -361,16 +376,17 @@ int n2_exchange_send(struct n2_exchange *x, const void *bytes, size_t len, uint3
 {
     nng_msg *msg;
 
+    if (!x->open && nng_ctx_open(&x->ctx, x->dialer->socket) != 0)
+        return -ENOMEM;
+    x->open = true;
     if (nng_msg_alloc(&msg, len) != 0)
         return -ENOMEM;
     memcpy(nng_msg_body(msg), bytes, len);
-    /* nng panics when an aio is used that has not ended; after a reply it has or is about to, after
-     * a time-out without a connection it is told to. */
-    nng_aio_cancel(x->send);
+    /* nng panics when an aio is used that has not ended; after a reply, or when its context was
+     * closed, it has or is about to. */
     nng_aio_wait(x->send);
-    if (nng_aio_result(x->send) != 0 && nng_aio_get_msg(x->send) != NULL)
-        nng_msg_free(nng_aio_get_msg(x->send));
-    nng_aio_set_timeout(x->send, (nng_duration)timeout_ms);
+    free_unsent(x);
+    nng_aio_set_timeout(x->send, NNG_DURATION_INFINITE); /* ends with receiving */
     nng_aio_set_timeout(x->recv, (nng_duration)timeout_ms);
     nng_aio_set_msg(x->send, msg);
     x->busy = true;

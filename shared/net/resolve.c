@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "shared/net/dns.h"
 #include "shared/net/resolve_cache.h"
-#include "shared/net/resolve_dns.h"
 #include "shared/net/resolve_name.h"
 
 enum {

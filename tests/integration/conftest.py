@@ -108,9 +108,15 @@ def netns():
 
 
 @pytest.fixture
-def silent(sockets):
-    """(host, port) that answers no SYN."""
-    address = sockets.silent_port()
-    if address is None:
+def silent_listener(sockets):
+    """A listener that answers no SYN until something was accepted from it."""
+    listener = sockets.silent_listener()
+    if listener is None:
         pytest.skip("a listener with a full queue still answers on this system")
-    return address
+    return listener
+
+
+@pytest.fixture
+def silent(silent_listener):
+    """(host, port) that answers no SYN."""
+    return silent_listener.getsockname()

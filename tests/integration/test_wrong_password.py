@@ -15,7 +15,9 @@ def attempt(sockets, system, user, password):
     client = sockets.keep(socks.dial(system.address))
     began = time.monotonic()
     client.sendall(socks.greeting5(socks.USERPASS) + socks.userpass(user, password))
-    return socks.read_all(client), time.monotonic() - began
+    said, took = socks.read_all(client), time.monotonic() - began
+    client.close()
+    return said, took
 
 
 def test_a_wrong_password_and_an_unknown_user_get_the_same_slow_answer(start, sockets):

@@ -15,7 +15,7 @@ import pytest
 
 import daemons
 
-PATIENCE = 60
+PATIENCE = 30
 SBIN = ["/usr/sbin", "/sbin"]
 
 
@@ -119,7 +119,9 @@ def converse(client, peer):
     assert client.address("peer") == here
     peer.sendall(b"ping\n")
     assert client.said("got") == "ping"
-    assert peer.makefile("rb").read() == b"pong\n"
+    with peer.makefile("rb") as stream:
+        assert stream.read() == b"pong\n"
+    peer.close()
     assert client.exit_code() == 0
     return here
 

@@ -144,6 +144,14 @@ def parse_metrics(text):
     return values
 
 
+def _unused(directory, name):
+    """A file for the log of this life of a daemon."""
+    path, life = directory / f"{name}.log", 2
+    while path.exists():
+        path, life = directory / f"{name}.{life}.log", life + 1
+    return path
+
+
 class Daemon:
     """A process with a log, and maybe a status socket."""
 
@@ -152,7 +160,7 @@ class Daemon:
         self.name = name
         self.directory = pathlib.Path(directory)
         self.status_path = status
-        self.log = Log(self.directory / f"{name}.log")
+        self.log = Log(_unused(self.directory, name))
         self.killed = False         # on purpose: its exit code says nothing
         self.at_rest = None         # descriptors that it holds when it has nothing to do
         self.checked = False
@@ -392,12 +400,13 @@ class System:
     relay       configuration of every relay, as a dict
     server      configuration of socksd over the defaults here (loopback is allowed), as a dict
     rules, users, listeners    short cuts for the common parts; users: {name: password}
+    ready       how many relays to wait for; all of them if it is not given
     prefix      words in front of every daemon (nsenter, prlimit); server_prefix, relay_prefix too
     """
 
     def __init__(self, directory=None, relays=1, spawn=0, urls=(), relay=None, server=None, rules=None,
                  users=None, listeners=None, prefix=(), server_prefix=None, relay_prefix=None,
-                 wait=True, stderr=None):
+                 wait=True, ready=None, stderr=None):
         self._own = directory is None
         self.directory = pathlib.Path(directory or tempfile.mkdtemp(prefix="sys-"))
         self.daemons = []
@@ -406,7 +415,7 @@ class System:
         try:
             self._start(relays, spawn, urls, relay, server, rules, users, listeners,
                         prefix if server_prefix is None else server_prefix,
-                        prefix if relay_prefix is None else relay_prefix, wait, stderr)
+                        prefix if relay_prefix is None else relay_prefix, wait, ready, stderr)
         except BaseException:
             for daemon in self.daemons:
                 if daemon.alive():
@@ -414,7 +423,7 @@ class System:
             raise
 
     def _start(self, relays, spawn, urls, relay, server, rules, users, listeners, server_prefix,
-               relay_prefix, wait, stderr):
+               relay_prefix, wait, ready, stderr):
         self.relays = []
         for number in range(relays):
             self.add_relay(f"relay-{number}", relay, relay_prefix)
@@ -439,7 +448,7 @@ class System:
         if not wait:
             return
         self.address = split_address(self.server.started["listen"])
-        self.server.wait_relays(len(config["relays"]) - (1 if spawn else 0) + spawn)
+        self.server.wait_relays(relays + len(urls) + spawn if ready is None else ready)
         self.server.at_rest = len(self.server.descriptors())
 
     def add_relay(self, name, config=None, prefix=()):
@@ -447,6 +456,16 @@ class System:
         self.relays.append(relay)
         self.daemons.append(relay)
         return relay
+
+    def restart_server(self, **changes):
+        """The same configuration but for the changes, a new process, a new port."""
+        assert not self.server.alive()
+        config = merge(copy.deepcopy(self.server.config), changes)
+        config["status"]["listen"].pop()
+        self.server = Server(self.directory, config)
+        self.daemons.insert(0, self.server)
+        self.address = split_address(self.server.started["listen"])
+        self.server.wait_relays(len(config["relays"]))
 
     def restart_relay(self, relay, config=None, prefix=()):
         """The same name and sockets, a new process."""
@@ -526,7 +545,7 @@ class System:
 
     def logs(self):
         """(name, text) of each, for the report of a failed test."""
-        return [(d.name, d.log.text()[-20000:]) for d in self.daemons]
+        return [(d.log.path.name, d.log.text()[-20000:]) for d in self.daemons]
 
     def remove(self):
         if self._own:

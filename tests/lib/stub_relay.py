@@ -222,6 +222,7 @@ class Association:
         self.outer = None
         self.client = None
         self.listener = None
+        self.client_local = endpoint_address(message.client_local)[0]
         self.peers = [(plain_ip(d.ip) if d.ip else None) for d in message.destinations]
         self.up = 0
         self.down = 0
@@ -240,8 +241,11 @@ class Association:
         return (self.limits.connect_ms or DEFAULT_CONNECT_MS) / 1000
 
     def opened_answer(self, peer=None):
-        local = self.outer.getsockname() if self.outer else self.listener.getsockname()
-        answer = pb.OpenAnswer(state=pb.OPEN_OPENED, bound=endpoint(*local[:2]), engine="python",
+        ip, port = (self.outer or self.listener).getsockname()[:2]
+        if ipaddress.ip_address(ip).is_unspecified:
+            # No peer can connect to that. Where the client reached the server is the best guess.
+            ip = self.client_local or "127.0.0.1"
+        answer = pb.OpenAnswer(state=pb.OPEN_OPENED, bound=endpoint(ip, port), engine="python",
                                ticket=self.ticket)
         if peer:
             answer.peer.CopyFrom(endpoint(*peer))

@@ -53,8 +53,9 @@ class Sockets:
         sock.bind((host, 0))
         return sock.getsockname()[:2]
 
-    def silent_port(self):
-        """(host, port) that answers no SYN: a listener whose queue is full. None if this kernel does."""
+    def silent_listener(self):
+        """A listener that answers no SYN, because its queue is full; accepting from it ends that, and
+        a SYN that is repeated later gets through. None if this kernel answers all the same."""
         listener = self.keep(socket.socket())
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -64,7 +65,8 @@ class Sockets:
             try:
                 filler.connect(listener.getsockname())
             except TimeoutError:
-                return listener.getsockname()
+                filler.close()
+                return listener
         return None
 
     def echo(self, host="127.0.0.1"):

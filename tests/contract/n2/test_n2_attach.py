@@ -365,6 +365,37 @@ def test_sixty_four_legs_with_all_they_may_carry_fit_in_small_messages(server, t
         assert n2wire.read_exactly(far, 2048) == bytes([number]) * 2048
 
 
+def test_several_leg_channels_work_side_by_side(server, target, sockets):
+    channels = [LegChannel(server.who.legs) for _ in range(4)]
+    for number, channel in enumerate(channels * 2):
+        grant = server.open(server.connect_message(target.getsockname()))
+        far = sockets.accept(target)
+        client, leg = sockets.pair()
+        channel.send(legs_of(server.attach_message(grant, b"reply")), [leg])
+        leg.close()
+        assert n2wire.read_exactly(client, 5) == b"reply"
+        client.sendall(b"%d" % number)
+        assert far.recv(10) == b"%d" % number
+    for channel in channels:
+        channel.close()
+
+
+def test_many_legs_in_a_burst_of_messages_all_arrive(server, target, sockets):
+    count = 60
+    messages, ends = [], []
+    for number in range(count):
+        grant = server.open(server.connect_message(target.getsockname()))
+        far = sockets.accept(target)
+        client, leg = sockets.pair()
+        messages.append((legs_of(server.attach_message(grant, b"", b"%04d" % number)), leg))
+        ends.append((client, far))
+    for message, leg in messages:
+        server.legs.send(message, [leg])
+        leg.close()
+    for number, (_, far) in enumerate(ends):
+        assert n2wire.read_exactly(far, 4) == b"%04d" % number
+
+
 def test_streams_outlive_the_leg_channel(server, stream, still_works):
     running = stream(server)
     server.legs.close()

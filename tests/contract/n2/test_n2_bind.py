@@ -1,6 +1,7 @@
 """BIND: one expected peer, or none."""
 
 import errno
+import ipaddress
 import socket
 import time
 
@@ -47,6 +48,13 @@ def test_a_bind_is_opened_at_once(server):
     assert endpoint_address(answer.open.bound)[0] == "127.0.0.1"
 
 
+def test_a_bind_without_a_wanted_address_tells_one_that_a_peer_can_use(server, sockets):
+    grant = server.open(server.bind_message(bind=("", 0)))
+    assert not ipaddress.ip_address(grant.bound.ip).is_unspecified
+    sockets.connect(endpoint_address(grant.bound))
+    server.wait_event(grant.association, pb.EVENT_PEER)
+
+
 def test_the_peer_is_told_and_joined_with_the_client(server, sockets):
     grant = server.open(server.bind_message())
     peer = sockets.connect(bound(grant))
@@ -71,6 +79,12 @@ def test_what_the_peer_sent_before_the_leg_came_is_not_lost(server, sockets):
     server.wait_event(grant.association, pb.EVENT_PEER)
     client = sockets.keep(server.attach(grant))
     assert n2wire.read_exactly(client, 11) == b"220 ready\r\n"
+
+
+def test_a_leg_that_comes_before_the_peer_is_not_kept(server, sockets):
+    grant = server.open(server.bind_message())
+    client = sockets.keep(server.attach(grant, b"too early"))
+    assert n2wire.read_until_gone(client)[0] == b""
 
 
 def test_listening_ends_with_the_first_peer(server, sockets):

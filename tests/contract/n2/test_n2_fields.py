@@ -5,14 +5,6 @@ import pytest
 from n2wire import endpoint, new_id, pb, verdict
 
 
-def with_field(change):
-    """A good CONNECT or BIND with one thing changed."""
-    def build(message):
-        change(message)
-        return message
-    return build
-
-
 def set_bytes(name, octets):
     def change(message):
         setattr(message, name, octets)

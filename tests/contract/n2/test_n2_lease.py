@@ -59,6 +59,9 @@ def test_an_ended_lease_ends_what_is_not_attached_and_nothing_else(
     for association in ended:
         assert end_name(lost.wait_ended(association)) == "LEASE_LOST"
     assert set(lost.inventory()) == {running.grant.association}
+    for association in ended:
+        again = lost.connect_message(target.getsockname(), association=association)
+        assert verdict(lost.ask(again)) == "EXPIRED"
     assert not [e for e in lost.events_of(running.grant.association) if e.type == pb.EVENT_ENDED]
     running.client.close()
     running.target.close()

@@ -67,6 +67,16 @@ def test_the_ticket_of_the_first_answer_still_attaches_after_a_resent_open(serve
     assert far.recv(10) == b"works"
 
 
+def test_a_resent_open_leaves_a_running_stream_alone(server, stream, target, no_arrival):
+    grant, client, far = stream(server)
+    message = server.connect_message(target.getsockname(), association=grant.association)
+    assert verdict(server.ask(message)) == "ACCEPTED"
+    client.sendall(b"on")
+    assert far.recv(10) == b"on"
+    assert server.inventory()[grant.association].state == pb.HELD_ATTACHED
+    no_arrival(target)
+
+
 def test_a_resent_open_that_was_refused_is_refused_the_same_way(bind_server, sockets):
     if "bind-port" not in bind_server.who.features:
         pytest.skip("this relay has no BIND with a wanted port")

@@ -8,14 +8,6 @@ import n2wire
 from n2wire import end_name, pb, verdict
 
 
-def make_event(server, stream):
-    """Causes exactly one ENDED event and returns its association."""
-    grant, client, target = stream(server)
-    client.close()
-    target.close()
-    return grant.association
-
-
 def collect(server, until, after_seq=0):
     """Watches by hand from `after_seq` until `until(events)` holds; the events are not received."""
     deadline = time.monotonic() + 5
@@ -166,6 +158,14 @@ def test_a_watch_that_is_parked_when_its_connection_closes_harms_nobody(new_serv
     server.reconnect().must_hello()
     assert not server.watch(wait_ms=50).events
     assert verdict(other.ask(pb.Inventory(limit=1))) == "ACCEPTED"
+
+
+@pytest.mark.parametrize("after_seq", [1000, 1 << 63, (1 << 64) - 1])
+def test_a_watch_from_beyond_the_last_event_harms_nobody(quiet_server, after_seq):
+    answer = quiet_server.ask(pb.Watch(after_seq=after_seq, wait_ms=50))
+    assert verdict(answer) in ("ACCEPTED", "BAD")
+    assert not answer.watch.events
+    assert verdict(quiet_server.ask(pb.Inventory(limit=1))) == "ACCEPTED"
 
 
 def test_an_event_of_a_pending_open_carries_the_whole_answer(quiet_server, silent, target, sockets):

@@ -1,4 +1,4 @@
-#include "shared/net/resolve_dns.h"
+#include "shared/net/dns.h"
 
 #include <ares.h>
 #include <errno.h>
