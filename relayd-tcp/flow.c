@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "relayd-tcp/bind.h"
-#include "relayd-tcp/protect.h"
+#include "shared/relay/protect.h"
 #include "shared/base/log.h"
 #include "shared/n2/n2_audit.h"
 #include "shared/net/sockaddr.h"
@@ -23,7 +23,8 @@ enum {
 };
 
 static const struct sm_state states[] = {
-    [FLOW_NEW] = {"new", SM_TO(FLOW_DIALING) | SM_TO(FLOW_LISTENING) | SM_TO(FLOW_PARKED) | SM_TO(FLOW_GONE)},
+    [FLOW_NEW] = {"new", SM_TO(FLOW_DIALING) | SM_TO(FLOW_LISTENING) | SM_TO(FLOW_PARKED) |
+                             SM_TO(FLOW_GONE)},
     [FLOW_DIALING] = {"dialing", SM_TO(FLOW_PARKED) | SM_TO(FLOW_GONE)},
     [FLOW_LISTENING] = {"listening", SM_TO(FLOW_PARKED) | SM_TO(FLOW_GONE)},
     [FLOW_PARKED] = {"parked", SM_TO(FLOW_RELAYING) | SM_TO(FLOW_GONE)},
@@ -41,7 +42,7 @@ void flow_counters(const struct flow *f, struct n2_counters *ret)
     *ret = (struct n2_counters){
         .octets_up = f->stream.dir[0].octets,
         .octets_down = f->stream.dir[1].octets,
-        .duration_ms = loop_now(f->relay->loop) - f->started,
+        .duration_ms = loop_now(f->relay->base.loop) - f->started,
     };
 }
 
@@ -60,9 +61,10 @@ static void log_access(const struct flow *f, enum n2_end why)
     fields[n++] = (struct log_field)LOG_ADDR("bound", &f->bound);
     fields[n++] = (struct log_field)LOG_U64("octets_up", f->stream.dir[0].octets);
     fields[n++] = (struct log_field)LOG_U64("octets_down", f->stream.dir[1].octets);
-    fields[n++] = (struct log_field)LOG_U64("duration_ms", loop_now(f->relay->loop) - f->started);
+    fields[n++] =
+        (struct log_field)LOG_U64("duration_ms", loop_now(f->relay->base.loop) - f->started);
     fields[n++] = (struct log_field)LOG_STR("reason", n2_end_name(why));
-    fields[n++] = (struct log_field)LOG_STR("relay", f->relay->id);
+    fields[n++] = (struct log_field)LOG_STR("relay", f->relay->base.id);
     fields[n++] = (struct log_field)LOG_STR("server", n2_grant_server_id(f->grant));
     n2_audit_put(f->audit, fields, n);
     log_emit(LOG_INFO, "access", fields);
@@ -88,7 +90,7 @@ static void let_go(struct flow *f)
         dial_cancel(f->dial);
         break;
     case FLOW_LISTENING:
-        fd = hot_remove(f->relay->loop, &f->stream.leg[1]);
+        fd = hot_remove(f->relay->base.loop, &f->stream.leg[1]);
         if (fd >= 0)
             close(fd);
         free(f->expected.peers);
@@ -105,13 +107,13 @@ static void let_go(struct flow *f)
 
 static void flow_finish(struct flow *f, const struct n2_refusal *refused, enum n2_end why)
 {
-    struct relay *r = f->relay;
+    struct tcp_relay *r = f->relay;
     struct n2_counters c;
 
     bool relayed = f->sm.state == FLOW_RELAYING;
     let_go(f);
     sm_move(&f->sm, FLOW_GONE);
-    loop_timer_stop(r->loop, &f->timer);
+    loop_timer_stop(r->base.loop, &f->timer);
     flow_counters(f, &c);
     r->stats.flows--;
     if (relayed) {
@@ -128,7 +130,7 @@ static void flow_finish(struct flow *f, const struct n2_refusal *refused, enum n
         r->stats.ended[why]++;
         n2_grant_ended(f->grant, why, &c);
     }
-    loop_bury(r->loop, &f->grave, flow_free);
+    loop_bury(r->base.loop, &f->grave, flow_free);
 }
 
 static void flow_end(struct flow *f, enum n2_end why)
@@ -164,20 +166,20 @@ static uint64_t next_check(const struct flow *f, uint64_t ms)
 /* Activity moves no timer; the timer looks how long ago it was, and comes again. */
 static void check_idle(struct flow *f)
 {
-    struct relay *r = f->relay;
-    uint64_t quiet = loop_now(r->loop) - f->stream.last_activity, limit = idle_limit(f);
+    struct tcp_relay *r = f->relay;
+    uint64_t quiet = loop_now(r->base.loop) - f->stream.last_activity, limit = idle_limit(f);
 
     if (quiet >= limit) {
         f->timer.due = 0;
         stream_cut(&f->stream);
         return;
     }
-    if (!f->kept_alive && loop_now(r->loop) - f->started >= KEEPALIVE_AFTER_MS) {
+    if (!f->kept_alive && loop_now(r->base.loop) - f->started >= KEEPALIVE_AFTER_MS) {
         f->kept_alive = true;
         keep_alive(f->stream.leg[0].fd);
         keep_alive(f->stream.leg[1].fd);
     }
-    loop_timer_start(r->loop, &f->timer, next_check(f, limit - quiet));
+    loop_timer_start(r->base.loop, &f->timer, next_check(f, limit - quiet));
 }
 
 static void on_timer(struct wheel_timer *t)
@@ -206,7 +208,7 @@ static void wait_for_leg(struct flow *f)
 {
     uint32_t ms = f->limits.connect_ms > ATTACH_MIN_MS ? f->limits.connect_ms : ATTACH_MIN_MS;
 
-    loop_timer_start(f->relay->loop, &f->timer, ms);
+    loop_timer_start(f->relay->base.loop, &f->timer, ms);
 }
 
 /* ---- CONNECT ---- */
@@ -265,7 +267,7 @@ static void on_dialed(void *arg, int status, int fd, const struct addr *peer)
 
 static void open_connect(struct flow *f, const struct n2_open *o)
 {
-    const struct relay_keys *k = &f->relay->config.relay;
+    const struct relay_keys *k = &f->relay->base.config.relay;
     struct addr allowed[DIAL_MAX], peer;
     const struct n2_refusal policy = {N2_POLICY, N2_CAUSE_NONE, "protected destination"};
     const struct n2_refusal none = {N2_BAD, N2_CAUSE_NONE, "no destination"};
@@ -273,7 +275,7 @@ static void open_connect(struct flow *f, const struct n2_open *o)
 
     for (size_t i = 0; i < o->destination_count && n < DIAL_MAX; i++) {
         const struct addr *to = &o->destinations[i];
-        if (to->family != ADDR_NONE && to->port != 0 && !protect_forbids(f->relay, to))
+        if (to->family != ADDR_NONE && to->port != 0 && !protect_forbids(&f->relay->base, to))
             allowed[n++] = *to;
     }
     if (n == 0) {
@@ -289,7 +291,8 @@ static void open_connect(struct flow *f, const struct n2_open *o)
     };
     if (o->bind.family != ADDR_NONE && !addr_is_any(&o->bind)) {
         if (!sockaddr_is_local(&o->bind)) {
-            const struct n2_refusal r = {N2_CANNOT_BIND, N2_CAUSE_NONE, "not an address of this host"};
+            const struct n2_refusal r = {N2_CANNOT_BIND, N2_CAUSE_NONE,
+                                         "not an address of this host"};
             flow_finish(f, &r, N2_END_NONE);
             return;
         }
@@ -298,7 +301,7 @@ static void open_connect(struct flow *f, const struct n2_open *o)
         c.from4 = addr_any(ADDR_IPV4, o->bind.port);
         c.from6 = addr_any(ADDR_IPV6, o->bind.port);
     }
-    int rc = dial_start(f->relay->loop, &c, on_dialed, f, &f->dial, &peer);
+    int rc = dial_start(f->relay->base.loop, &c, on_dialed, f, &f->dial, &peer);
     if (rc >= 0) {
         on_connected(f, rc, &peer);
     } else if (rc == -EINPROGRESS) {
@@ -321,7 +324,7 @@ static void on_peer(struct hot *h, uint32_t events)
                          &f->relay->stats.bind_peers_refused, &peer);
     if (fd < 0)
         return;
-    close(hot_remove(f->relay->loop, h));
+    close(hot_remove(f->relay->base.loop, h));
     free(f->expected.peers);
     sm_move(&f->sm, FLOW_PARKED);
     f->target_fd = fd;
@@ -335,14 +338,14 @@ static void open_bind(struct flow *f, const struct n2_open *o)
     struct n2_refusal refused = {0};
     struct hot *waiting = &f->stream.leg[1]; /* free until the stream starts */
 
-    int fd = bind_listen(f->relay, o, &f->bound, &refused);
+    int fd = bind_listen(&f->relay->base, o, &f->bound, &refused);
     if (fd < 0) {
         flow_finish(f, &refused, N2_END_NONE);
         return;
     }
     struct addr *peers = calloc(o->destination_count + 1, sizeof(*peers));
     hot_init(waiting, on_peer);
-    if (peers == NULL || hot_add(f->relay->loop, waiting, fd, EPOLLIN) != 0) {
+    if (peers == NULL || hot_add(f->relay->base.loop, waiting, fd, EPOLLIN) != 0) {
         free(peers);
         close(fd);
         refused = (struct n2_refusal){N2_FULL, N2_CAUSE_NONE, "memory"};
@@ -355,7 +358,7 @@ static void open_bind(struct flow *f, const struct n2_open *o)
     f->expected.count = o->destination_count;
     sm_move(&f->sm, FLOW_LISTENING);
     f->relay->stats.opened[N2_BIND]++;
-    loop_timer_start(f->relay->loop, &f->timer, f->limits.connect_ms);
+    loop_timer_start(f->relay->base.loop, &f->timer, f->limits.connect_ms);
     n2_grant_listening(f->grant, &f->bound, "copy");
 }
 
@@ -363,7 +366,7 @@ static void open_bind(struct flow *f, const struct n2_open *o)
 
 static void set_limits(struct flow *f, const struct n2_limits *wanted)
 {
-    const struct relay_keys *k = &f->relay->config.relay;
+    const struct relay_keys *k = &f->relay->base.config.relay;
 
     f->limits = *wanted;
     if (f->limits.connect_ms == 0 || f->limits.connect_ms > N2_DEADLINE_MAX_MS * 10)
@@ -377,7 +380,7 @@ static void set_limits(struct flow *f, const struct n2_limits *wanted)
 
 static void service_open(void *arg, struct n2_grant *g, const struct n2_open *o)
 {
-    struct relay *r = arg;
+    struct tcp_relay *r = arg;
     struct flow *f = calloc(1, sizeof(*f));
 
     if (f == NULL || (f->audit = n2_audit_pack(o->audit, o->audit_count)) == NULL) {
@@ -388,7 +391,7 @@ static void service_open(void *arg, struct n2_grant *g, const struct n2_open *o)
     f->relay = r;
     f->grant = g;
     f->client = o->client;
-    f->started = loop_now(r->loop);
+    f->started = loop_now(r->base.loop);
     g->impl = f;
     r->stats.flows++;
     sm_init(&f->sm, states, sizeof(states) / sizeof(states[0]), FLOW_NEW);
@@ -436,7 +439,7 @@ static void on_stream_end(struct stream *s, enum stream_end why)
 
 static void service_attach(void *arg, struct n2_grant *g, const struct n2_attach *a, int fd)
 {
-    struct relay *r = arg;
+    struct tcp_relay *r = arg;
     struct flow *f = g->impl;
 
     if (fd < 0) {
@@ -454,10 +457,10 @@ static void service_attach(void *arg, struct n2_grant *g, const struct n2_attach
     };
     sm_move(&f->sm, FLOW_RELAYING);
     r->stats.attached++;
-    f->started = loop_now(r->loop);
+    f->started = loop_now(r->base.loop);
     hot_init(&f->stream.leg[0], stream_on_client);
     hot_init(&f->stream.leg[1], stream_on_target);
-    loop_timer_start(r->loop, &f->timer, next_check(f, f->limits.idle_ms));
+    loop_timer_start(r->base.loop, &f->timer, next_check(f, f->limits.idle_ms));
     stream_start(&f->stream, r->pump, &with, on_stream_end);
 }
 
@@ -479,25 +482,25 @@ static void service_counters(void *arg, const struct n2_grant *g, struct n2_coun
 
 static void service_load(void *arg, struct n2_load *ret)
 {
-    const struct relay *r = arg;
+    const struct tcp_relay *r = arg;
     uint32_t held = r->stats.flows;
 
     *ret = (struct n2_load){
         .associations = held,
-        .capacity = r->capacity,
-        .descriptors_free = (r->capacity > held ? r->capacity - held : 0) * 2,
+        .capacity = r->base.capacity,
+        .descriptors_free = (r->base.capacity > held ? r->base.capacity - held : 0) * 2,
     };
 }
 
 /* Nothing is held any more: the loop has nothing to live for. */
 static void service_drained(void *arg)
 {
-    struct relay *r = arg;
+    struct tcp_relay *r = arg;
 
-    uv_stop(&r->loop->uv);
+    uv_stop(&r->base.loop->uv);
 }
 
 const struct n2_service flow_service = {
-    service_open, service_update, service_attach, service_end,
-    service_counters, service_load, service_drained,
+    service_open,     service_update, service_attach,  service_end,
+    service_counters, service_load,   service_drained,
 };

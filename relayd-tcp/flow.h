@@ -15,7 +15,7 @@
  * control server knows more about it). */
 #pragma once
 
-#include "relayd-tcp/relay.h"
+#include "relayd-tcp/tcp_relay.h"
 #include "shared/base/sm.h"
 #include "shared/net/dial.h"
 
@@ -25,20 +25,20 @@ struct flow {
     struct stream stream;
     struct loop_grave grave;
     struct sm sm;
-    struct relay *relay;
+    struct tcp_relay *relay;
     struct n2_grant *grant;
     struct wheel_timer timer; /* DIALING: none (dial has its own); else the deadline of the state */
     union {
-        struct dial *dial; /* DIALING */
-        int target_fd;     /* PARKED */
-        struct {           /* LISTENING */
+        struct dial *dial;      /* DIALING */
+        int target_fd;          /* PARKED */
+        struct {                /* LISTENING */
             struct addr *peers; /* heap */
             size_t count;
         } expected;
     };
     struct addr client, peer, bound;
     struct n2_limits limits;
-    bool kept_alive; /* keepalive is on */
+    bool kept_alive;  /* keepalive is on */
     uint64_t started; /* loop_now; when the leg came, once RELAYING */
     char *audit;      /* "key\0value\0" ... "\0"; owned; for the record */
 };

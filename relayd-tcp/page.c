@@ -6,16 +6,7 @@
 
 #include "relayd-tcp/flow.h"
 #include "shared/daemon/boot.h"
-
-static bool ready(void *ctx, char *reason, size_t cap)
-{
-    const struct relay *r = ctx;
-
-    if (!r->draining && r->stats.flows < r->capacity)
-        return true;
-    snprintf(reason, cap, "%s", r->draining ? "draining" : "full");
-    return false;
-}
+#include "shared/relay/relay_page.h"
 
 /* ---- /metrics ---- */
 
@@ -47,7 +38,7 @@ static const char *end_word(int i)
     return n2_end_name((enum n2_end)i);
 }
 
-static void put_associations(struct prom *p, const struct relay *r)
+static void put_associations(struct prom *p, const struct tcp_relay *r)
 {
     const struct relay_stats *s = &r->stats;
 
@@ -55,8 +46,9 @@ static void put_associations(struct prom *p, const struct relay *r)
     prom_u64(p, PROM_LABELS({"state", "attached"}), s->attached);
     prom_u64(p, PROM_LABELS({"state", "unattached"}), s->flows - s->attached);
     prom_family(p, "relayd_associations_limit", PROM_GAUGE, "Associations held at most.");
-    prom_u64(p, NULL, r->capacity);
-    prom_family(p, "relayd_associations_opened_total", PROM_COUNTER, "Associations opened, by kind.");
+    prom_u64(p, NULL, r->base.capacity);
+    prom_family(p, "relayd_associations_opened_total", PROM_COUNTER,
+                "Associations opened, by kind.");
     put_counts(p, "kind", s->opened, N2_KINDS, 1, kind_word);
     prom_family(p, "relayd_associations_ended_total", PROM_COUNTER,
                 "Associations that were opened and have ended, by reason.");
@@ -76,7 +68,7 @@ static void put_associations(struct prom *p, const struct relay *r)
     prom_u64(p, PROM_LABELS({"direction", "down"}), s->octets_down);
 }
 
-static void put_engines(struct prom *p, const struct relay *r)
+static void put_engines(struct prom *p, const struct tcp_relay *r)
 {
     const struct stream_stats *s = stream_pump_stats(r->pump);
 
@@ -93,79 +85,36 @@ static void put_engines(struct prom *p, const struct relay *r)
     prom_family(p, "relayd_pipes", PROM_GAUGE, "Pipes, by state.");
     prom_u64(p, PROM_LABELS({"state", "lent"}), s->pipes_lent);
     prom_u64(p, PROM_LABELS({"state", "free"}), s->pipes_total - s->pipes_lent);
-    prom_family(p, "relayd_buffers_bytes", PROM_GAUGE, "Octets held for writers that did not take them.");
+    prom_family(p, "relayd_buffers_bytes", PROM_GAUGE,
+                "Octets held for writers that did not take them.");
     prom_u64(p, NULL, s->held_octets);
-}
-
-static void put_n2(struct prom *p, const struct relay *r)
-{
-    static const char *const calls[] = {"none", "hello", "open", "update", "release", "watch", "inventory"};
-    struct n2_server_stats s;
-
-    n2_server_stats(r->n2, &s);
-    prom_family(p, "relayd_control_servers", PROM_GAUGE, "Control servers whose lease runs.");
-    prom_u64(p, NULL, s.sessions_live);
-    prom_family(p, "relayd_n2_requests_total", PROM_COUNTER, "N2 messages received.");
-    prom_u64(p, NULL, s.requests);
-    prom_family(p, "relayd_n2_calls_total", PROM_COUNTER, "N2 calls received, by call.");
-    for (int i = N2_HELLO; i <= N2_INVENTORY; i++)
-        prom_u64(p, PROM_LABELS({"call", calls[i]}), s.calls[i]);
-    prom_family(p, "relayd_n2_bad_messages_total", PROM_COUNTER, "N2 messages that were no requests.");
-    prom_u64(p, NULL, s.bad_messages);
-    prom_family(p, "relayd_n2_overloaded_total", PROM_COUNTER, "N2 messages refused for want of a context.");
-    prom_u64(p, NULL, s.overloaded);
-    prom_family(p, "relayd_n2_conflicts_total", PROM_COUNTER, "Hellos refused because another epoch is alive.");
-    prom_u64(p, NULL, s.conflicts);
-    prom_family(p, "relayd_leases_lost_total", PROM_COUNTER, "Leases of control servers that ran out.");
-    prom_u64(p, NULL, s.leases_lost);
-    prom_family(p, "relayd_n2_events_total", PROM_COUNTER, "Events told to control servers.");
-    prom_u64(p, NULL, s.events);
-    prom_family(p, "relayd_n2_event_gaps_total", PROM_COUNTER, "Times that events were dropped unseen.");
-    prom_u64(p, NULL, s.gaps);
 }
 
 static void metrics(void *ctx, struct prom *p)
 {
-    const struct relay *r = ctx;
+    const struct tcp_relay *r = ctx;
 
-    prom_build_info(p, "relayd", VERSION);
-    prom_family(p, "relayd_draining", PROM_GAUGE, "1 while no new associations are taken.");
-    prom_u64(p, NULL, r->draining);
+    relay_page_metrics(&r->base, p);
     put_associations(p, r);
     put_engines(p, r);
-    put_n2(p, r);
-    prom_family(p, "relayd_log_dropped_total", PROM_COUNTER, "Log records that stderr did not take.");
-    prom_u64(p, NULL, log_dropped());
-    prom_process(p);
 }
 
 /* ---- /status ---- */
 
 static void status(void *ctx, struct json *j)
 {
-    const struct relay *r = ctx;
-    uint64_t epoch = n2_server_epoch(r->n2);
+    const struct tcp_relay *r = ctx;
 
-    json_put_str(j, "program", "relayd-tcp");
-    json_put_str(j, "version", VERSION);
-    json_put_str(j, "id", r->id);
-    json_put_hex(j, "epoch", &epoch, sizeof(epoch));
-    json_put_u64(j, "uptime_ms", loop_now(r->loop) - r->started);
-    json_put_str(j, "state", r->draining ? "draining" : "ready");
-    json_array_begin(j, "engines");
-    if (relay_config_engine(&r->config, RELAY_SPLICE))
-        json_put_str(j, NULL, "splice");
-    json_put_str(j, NULL, "copy");
-    json_array_end(j);
+    relay_page_status(&r->base, j);
     json_object_begin(j, "load");
     json_put_u64(j, "associations", r->stats.flows);
     json_put_u64(j, "attached", r->stats.attached);
     json_put_u64(j, "descriptors", boot_descriptors_open());
     json_object_end(j);
     json_object_begin(j, "limits");
-    json_put_u64(j, "associations", r->capacity);
+    json_put_u64(j, "associations", r->base.capacity);
     json_put_u64(j, "descriptors", boot_descriptor_limit());
-    json_put_u64(j, "pipes", r->config.relay.pipes);
+    json_put_u64(j, "pipes", r->base.config.relay.pipes);
     json_object_end(j);
 }
 
@@ -208,7 +157,7 @@ static int by_id(const void *a, const void *b)
     return memcmp((*x)->node.id, (*y)->node.id, ID_LEN);
 }
 
-static void put_flow(struct json *j, const struct relay *r, const struct n2_grant *g)
+static void put_flow(struct json *j, const struct tcp_relay *r, const struct n2_grant *g)
 {
     const struct flow *f = g->impl;
     struct n2_counters c;
@@ -224,7 +173,7 @@ static void put_flow(struct json *j, const struct relay *r, const struct n2_gran
     json_put_addr(j, "bound", &f->bound);
     if (f->sm.state == FLOW_RELAYING) {
         json_put_str(j, "engine", stream_engine_name(&f->stream));
-        json_put_u64(j, "idle_ms", loop_now(r->loop) - f->stream.last_activity);
+        json_put_u64(j, "idle_ms", loop_now(r->base.loop) - f->stream.last_activity);
     }
     json_put_u64(j, "octets_up", c.octets_up);
     json_put_u64(j, "octets_down", c.octets_down);
@@ -234,13 +183,13 @@ static void put_flow(struct json *j, const struct relay *r, const struct n2_gran
 
 static int associations(void *ctx, const struct status_query *q, struct json *j, struct err *e)
 {
-    const struct relay *r = ctx;
+    const struct tcp_relay *r = ctx;
     struct listing l = {q, calloc(r->stats.flows + 1, sizeof(struct n2_grant *)), 0};
     char id[ID_TEXT_LEN];
 
     if (l.rows == NULL)
         return err_set(e, "out of memory");
-    n2_server_each(r->n2, collect, &l);
+    n2_server_each(r->base.n2, collect, &l);
     qsort(l.rows, l.count, sizeof(struct n2_grant *), by_id);
     size_t shown = l.count < q->limit ? l.count : q->limit;
     json_array_begin(j, "associations");
@@ -253,8 +202,8 @@ static int associations(void *ctx, const struct status_query *q, struct json *j,
     return 0;
 }
 
-const struct status_pages relay_pages = {
-    .ready = ready,
+const struct status_pages tcp_pages = {
+    .ready = relay_page_ready,
     .metrics = metrics,
     .status = status,
     .associations = associations,

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "shared/base/log.h"
+#include "shared/base/swap.h"
 #include "shared/daemon/boot.h"
 #include "socksd/association.h"
 #include "socksd/front.h"
@@ -129,13 +130,6 @@ static void drain(struct daemon *d, const char *why)
     if (s->stats.sessions == 0)
         loop_post(&d->loop, &d->idle);
 }
-
-#define SWAP(a, b)                                                                                 \
-    do {                                                                                           \
-        __typeof__(a) swapped = (a);                                                               \
-        (a) = (b);                                                                                 \
-        (b) = swapped;                                                                             \
-    } while (0)
 
 /* Everything is read and checked before anything changes; sessions keep going. Listeners and relays
  * stay as they are until a restart, which is said when the file has others. */

@@ -1,5 +1,6 @@
 #include "shared/n2/n2_server.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -379,6 +380,29 @@ static void server_free(struct n2_server *s)
     free(s);
 }
 
+void n2_server_advertise(struct n2_server *s, const struct addr *list, size_t count)
+{
+    count = count < N2_DESTINATIONS_MAX ? count : N2_DESTINATIONS_MAX;
+    for (size_t i = 0; i < count; i++)
+        s->advertise[i] = list[i];
+    s->config.advertise = s->advertise;
+    s->config.advertise_count = count;
+}
+
+static void keep_config(struct n2_server *s, const struct n2_server_config *c)
+{
+    s->config = *c;
+    n2_server_advertise(s, c->advertise, c->advertise_count);
+    for (size_t i = 0; i < c->protect_count && i < N2_DESTINATIONS_MAX; i++)
+        s->protect[i] = c->protect[i];
+    for (size_t i = 0; i < c->engine_count && i < ENGINES_MAX; i++)
+        s->engines[i] = c->engines[i];
+    snprintf(s->software, sizeof(s->software), "%s", c->software);
+    s->config.protect = s->protect;
+    s->config.engines = s->engines;
+    s->config.software = s->software;
+}
+
 int n2_server_open(struct loop *l, const struct n2_server_config *config,
                    const struct n2_service *service, void *arg, struct n2_server **ret,
                    struct err *e)
@@ -388,7 +412,7 @@ int n2_server_open(struct loop *l, const struct n2_server_config *config,
     if (s == NULL)
         return err_set(e, "out of memory");
     s->loop = l;
-    s->config = *config;
+    keep_config(s, config);
     s->service = service;
     s->arg = arg;
     secret_random(&s->epoch, sizeof(s->epoch));

@@ -81,8 +81,8 @@ struct n2_server_config {
     uint32_t capacity, quota, lease_ms;
 };
 
-/* Listens. config is read during the call, except relay_id, software, engines and the arrays, which
- * must live as long as the server. */
+/* Listens. config is copied, but for relay_id, kinds, ptcls and the names of engines, which must live
+ * as long as the server. */
 int n2_server_open(struct loop *l, const struct n2_server_config *config,
                    const struct n2_service *service, void *arg, struct n2_server **ret,
                    struct err *e);
@@ -91,6 +91,9 @@ void n2_server_close(struct n2_server *s);
 /* Refuses new work from now on and tells the servers; service.drained follows when nothing is held
  * (from the loop, at once if nothing is). */
 void n2_server_drain(struct n2_server *s);
+
+/* What Hello says from now on; copied, at most N2_DESTINATIONS_MAX. */
+void n2_server_advertise(struct n2_server *s, const struct addr *list, size_t count);
 
 uint32_t n2_server_grants(const struct n2_server *s);
 uint64_t n2_server_epoch(const struct n2_server *s);

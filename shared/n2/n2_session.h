@@ -13,6 +13,7 @@ enum {
     EVENTS_KEPT_MAX = 16384,
     TOMBSTONE_MS = 2 * N2_DEADLINE_MAX_MS,
     PROTECT_MAX = N2_DESTINATIONS_MAX,
+    ENGINES_MAX = 8,
 };
 
 struct event_slot {
@@ -54,7 +55,10 @@ struct n2_session {
 
 struct n2_server {
     struct loop *loop;
-    struct n2_server_config config;
+    struct n2_server_config config; /* its lists are those below */
+    struct addr advertise[N2_DESTINATIONS_MAX], protect[N2_DESTINATIONS_MAX];
+    const char *engines[ENGINES_MAX];
+    char software[N2_TEXT_MAX + 1];
     const struct n2_service *service;
     void *arg;
     uint64_t epoch;

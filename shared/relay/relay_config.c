@@ -3,7 +3,9 @@
 #include <string.h>
 
 static const struct schema_word engine_words[] = {
-    {"copy", RELAY_COPY}, {"splice", RELAY_SPLICE}, {NULL, 0},
+    {"copy", RELAY_COPY},
+    {"splice", RELAY_SPLICE},
+    {NULL, 0},
 };
 
 static int check_legs(const char *text, struct err *e)
@@ -72,8 +74,9 @@ static const struct schema_key relay_keys[] = {
                .help = "Name of this relay in logs and metrics; without it, the host's."),
     SCHEMA_LIST("bind", IP, struct relay_keys, bind,
                 .help = "Local address per family for outgoing connections and BIND."),
-    SCHEMA_LIST("advertise", IP, struct relay_keys, advertise,
-                .help = "Address per family that peers are told (BIND), where it is not the local one."),
+    SCHEMA_LIST(
+        "advertise", IP, struct relay_keys, advertise,
+        .help = "Address per family that peers are told (BIND), where it is not the local one."),
     SCHEMA_KEY("ports", PORTS, struct relay_keys, ports, .preset = "1-65535",
                .given = SCHEMA_GIVEN(struct relay_keys, ports_given),
                .help = "Ports to listen on for BIND; without it the kernel chooses."),
@@ -84,8 +87,8 @@ static const struct schema_key relay_keys[] = {
                 .help = "Ways to move data that may be used; copy always is the last resort."),
     SCHEMA_LIST("protect", PREFIX, struct relay_keys, protect,
                 .help = "Networks that are never dialled, whatever a control server says."),
-    SCHEMA_KEY("associations", UINT, struct relay_keys, associations, .preset = "0", .max = 16000000,
-               .help = "Associations at most; 0: as many as descriptors allow."),
+    SCHEMA_KEY("associations", UINT, struct relay_keys, associations, .preset = "0",
+               .max = 16000000, .help = "Associations at most; 0: as many as descriptors allow."),
     SCHEMA_KEY("connect-timeout", DURATION, struct relay_keys, connect_ms, .preset = "20s",
                .min = 100, .max = 120000, .help = "All attempts of one CONNECT, at most."),
     SCHEMA_KEY("idle-timeout", DURATION, struct relay_keys, idle_ms, .preset = "1h", .min = 1000,
@@ -94,8 +97,8 @@ static const struct schema_key relay_keys[] = {
                .min = 1000, .help = "The same once one direction has ended."),
     SCHEMA_KEY("pipes", UINT, struct relay_keys, pipes, .preset = "256", .max = 65536,
                .help = "Pipes for splice at most, two descriptors each."),
-    SCHEMA_KEY("pipe-size", SIZE, struct relay_keys, pipe_octets, .preset = "256KiB",
-               .min = 65536, .max = 1048576, .help = "Capacity of a pipe."),
+    SCHEMA_KEY("pipe-size", SIZE, struct relay_keys, pipe_octets, .preset = "256KiB", .min = 65536,
+               .max = 1048576, .help = "Capacity of a pipe."),
     {0},
 };
 static const struct schema relay_sub = {sizeof(struct relay_keys), relay_keys, NULL};
@@ -107,7 +110,8 @@ static const struct schema_key keys[] = {
     SCHEMA_SUB("status", struct relay_config, status, &status_schema, .help = "Status endpoint."),
     SCHEMA_SUB("log", struct relay_config, log, &log_schema, .help = "Records on stderr."),
     SCHEMA_KEY("scheduler", WORD, struct relay_config, scheduler, .preset = "batch",
-               .words = scheduler_words, .help = "batch: wake-ups do not pre-empt; cheaper under load."),
+               .words = scheduler_words,
+               .help = "batch: wake-ups do not pre-empt; cheaper under load."),
     SCHEMA_KEY("drain-timeout", DURATION, struct relay_config, drain_ms, .preset = "10m",
                .help = "After SIGTERM, running streams get so long. 0: as long as they take."),
     {0},

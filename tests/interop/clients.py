@@ -144,6 +144,9 @@ class FtpServer:
             raise AssertionError("the FTP server did not start")
         threading.Thread(target=self._process.stderr.read, daemon=True).start()
 
+    def url(self, path):
+        return "ftp://%s:%d/%s" % (*self.address, path)
+
     def close(self):
         self._process.kill()
         self._process.wait()

@@ -22,7 +22,7 @@ import netns                                                        # noqa: E402
 import targets                                                      # noqa: E402
 
 PAGE = b"<html><body>through the proxy</body></html>\n"
-USER, PASSWORD = "alice", "open sesame"
+USER, PASSWORD = "alice", "open-sesame"
 
 
 class Proxy:
@@ -53,6 +53,14 @@ class Access:
     def __init__(self, proxy):
         self._system = proxy.system
         self._old = {id(record) for record in self._system.records("access")}
+        self._text = {name: len(text) for name, text in self._texts()}
+
+    def _texts(self):
+        return [(d.name, d.log.text()) for d in self._system.daemons]
+
+    def logs(self):
+        """(name, text) of each daemon, from the beginning of this test."""
+        return [(name, text[self._text.get(name, 0):]) for name, text in self._texts()]
 
     def all(self, **fields):
         return [r for r in self._system.records("access", **fields) if id(r) not in self._old]
@@ -78,9 +86,9 @@ def pytest_runtest_makereport(item):
     outcome = yield
     report = outcome.get_result()
     used = getattr(item, "funcargs", {})
-    for proxy in [used.get("proxy"), getattr(used.get("lab"), "proxy", None)]:
-        if report.failed and proxy:
-            report.sections += [(f"log of {name}", text) for name, text in proxy.system.logs()]
+    for access in (used.get("access"), getattr(used.get("lab"), "access", None)):
+        if report.failed and access:
+            report.sections += [(f"log of {name}", text) for name, text in access.logs()]
 
 
 # ------------------------------------------------------------------------------------ on loopback

@@ -65,7 +65,7 @@ def test_curl_offers_a_password_where_none_is_asked_for(proxy, web, access):
     assert "user" not in access(destination=web.destination())
 
 
-@pytest.mark.parametrize("credentials", ["alice:wrong", "nobody:open sesame", "alice:"])
+@pytest.mark.parametrize("credentials", ["alice:wrong", "nobody:open-sesame", "alice:"])
 def test_curl_with_a_wrong_password_says_that_it_was_rejected(proxy, web, access, credentials):
     done = curl("socks5", proxy.auth_address, web.url(), "-U", credentials)
     assert_proxy_error(done, "User was rejected by the SOCKS5 server (1 1)")

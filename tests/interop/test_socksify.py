@@ -3,6 +3,7 @@
 import pytest
 
 import clients
+import targets
 from conftest import PAGE
 
 pytestmark = [clients.needs("socksify", "dante-client"), clients.needs("curl", "curl")]
@@ -45,6 +46,10 @@ def ftp(tmp_path):
         server.close()
 
 
+# More than sockets hold. When the server can say that it has sent everything before curl has its data
+# connection, curl fails: "weird server reply". A proxy makes that likelier than it is without one.
+LARGE = 16 << 20
+
 MODES = pytest.mark.parametrize("version, auth", [(4, False), (5, False), (5, True)])
 
 
@@ -68,10 +73,9 @@ def assert_active_ftp(access, version, server, bound_ip):
 @MODES
 def test_socksify_fetches_by_active_ftp(proxy, access, socksify, ftp, version, auth):
     server = ftp()
-    octets = bytes(range(256)) * 4096
+    octets = targets.pattern(LARGE)
     (server.directory / "file").write_bytes(octets)
-    url = "ftp://%s:%d/file" % server.address
-    command, env = socksify(proxy, version, "--ftp-port", "-", url, auth=auth)
+    command, env = socksify(proxy, version, "--ftp-port", "-", server.url("file"), auth=auth)
     assert clients.checked(clients.run(*command, env=env)) == octets
     assert assert_active_ftp(access, version, server, "127.0.0.1") == (0, len(octets))
 
@@ -79,19 +83,18 @@ def test_socksify_fetches_by_active_ftp(proxy, access, socksify, ftp, version, a
 @pytest.mark.parametrize("version", [4, 5])
 def test_socksify_stores_by_active_ftp(proxy, access, socksify, ftp, version):
     server = ftp()
-    octets = bytes(range(256)) * 4096
-    url = "ftp://%s:%d/file" % server.address
-    command, env = socksify(proxy, version, "--ftp-port", "-", "-T", "-", url)
+    octets = targets.pattern(LARGE)
+    command, env = socksify(proxy, version, "--ftp-port", "-", "-T", "-", server.url("file"))
     clients.checked(clients.run(*command, env=env, input=octets))
     assert (server.directory / "file").read_bytes() == octets
     assert assert_active_ftp(access, version, server, "127.0.0.1") == (len(octets), 0)
 
 
 @pytest.mark.parametrize("version", [4, 5])
-def test_socksify_lists_by_active_ftp_over_three_hosts(lab, socksify, ftp, version):
+def test_socksify_fetches_by_active_ftp_over_three_hosts(lab, socksify, ftp, version):
     server = ftp(lab.server_ip, lab.server.prefix)
-    (server.directory / "a file").touch()
-    url = "ftp://%s:%d/" % server.address
-    command, env = socksify(lab.proxy, version, "--ftp-port", "-", "--list-only", url)
-    assert clients.checked(lab.run(*command, env=env)) == b"a file\n"
-    assert_active_ftp(lab.access, version, server, lab.outer_ip)
+    octets = targets.pattern(LARGE)
+    (server.directory / "file").write_bytes(octets)
+    command, env = socksify(lab.proxy, version, "--ftp-port", "-", server.url("file"))
+    assert clients.checked(lab.run(*command, env=env)) == octets
+    assert assert_active_ftp(lab.access, version, server, lab.outer_ip) == (0, len(octets))

@@ -1,11 +1,11 @@
 /* relayd-tcp as a whole: what its parts share. */
 #pragma once
 
-#include "shared/n2/n2_server.h"
-#include "shared/relay/relay_config.h"
+#include "shared/relay/relay.h"
 #include "shared/stream/stream.h"
 
-/* Where an association's connection attempt stopped, or what became of a stream: counted by reason. */
+/* Where an association's connection attempt stopped, or what became of a stream: counted by reason.
+ */
 struct relay_stats {
     uint64_t opened[N2_KINDS];
     uint64_t refused[N2_REFUSAL_CODES];
@@ -16,20 +16,11 @@ struct relay_stats {
     uint32_t flows, attached;        /* now */
 };
 
-struct relay {
-    struct loop *loop;
-    struct relay_config config;
-    struct n2_server *n2;
+struct tcp_relay {
+    struct relay base; /* first: N2's service and the pages get it */
     struct stream_pump *pump;
-    char id[N2_NAME_MAX + 1];
-    uint64_t started;
-    struct addr own[32]; /* our TCP listeners: never dialled */
-    size_t own_count;
-    uint32_t capacity;
-    uint32_t descriptors_at_rest;
-    bool draining;
     struct relay_stats stats;
 };
 
 /* flow.c: the service behind N2. */
-extern const struct n2_service flow_service;
+extern const struct n2_service flow_service; /* its argument: struct tcp_relay */

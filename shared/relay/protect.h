@@ -2,6 +2,6 @@
  * servers that drive it, and the configured networks. */
 #pragma once
 
-#include "relayd-tcp/relay.h"
+#include "shared/relay/relay.h"
 
 bool protect_forbids(const struct relay *r, const struct addr *to);

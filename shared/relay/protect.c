@@ -1,4 +1,4 @@
-#include "relayd-tcp/protect.h"
+#include "shared/relay/protect.h"
 
 #include "shared/net/sockaddr.h"
 
@@ -11,7 +11,8 @@ bool protect_forbids(const struct relay *r, const struct addr *to)
     for (size_t i = 0; i < r->own_count; i++) {
         const struct addr *own = &r->own[i];
         if (own->port == to->port &&
-            (addr_ip_equal(own, to) || ((addr_is_any(own) || addr_is_any(to)) && sockaddr_is_local(to))))
+            (addr_ip_equal(own, to) ||
+             ((addr_is_any(own) || addr_is_any(to)) && sockaddr_is_local(to))))
             return true;
     }
     /* Connecting to the unspecified address reaches this host. */

@@ -1,0 +1,50 @@
+/* A relay's life, the same for every relay: options and configuration, listening, announcing
+ * itself, draining, leaving. What it moves is the program's (struct relay_program).
+ *
+ *   relay_main: options ─► configuration ─► loop, status ─► program.start ─► N2 ─► run
+ *               SIGTERM, or the parent is gone: drain; nothing held any more, or SIGTERM again:
+ * stop SIGHUP: configuration anew, all or nothing
+ *
+ * A program's own state begins with a struct relay, which is handed to all of its functions. */
+#pragma once
+
+#include "shared/daemon/status.h"
+#include "shared/n2/n2_server.h"
+#include "shared/relay/relay_config.h"
+
+#define RELAY_OWN_MAX 32
+
+struct relay {
+    const struct relay_program *program;
+    struct loop *loop;
+    struct relay_config config;
+    struct n2_server *n2;
+    char id[N2_NAME_MAX + 1];
+    uint64_t started;               /* loop_now */
+    struct addr own[RELAY_OWN_MAX]; /* our TCP listeners: never a destination */
+    size_t own_count;
+    uint32_t capacity; /* associations at most */
+    bool draining;
+};
+
+struct relay_program {
+    const char *name;    /* "relayd-tcp" */
+    const char *summary; /* for --help, one line */
+    const enum n2_kind *kinds;
+    size_t kind_count;
+    const uint32_t *ptcls;
+    size_t ptcl_count;
+    const struct n2_service *service; /* its argument is the struct relay */
+    const struct status_pages *pages; /* so is theirs */
+    /* What configuration allows, in order of preference; constants. Returns how many. */
+    size_t (*engines)(const struct relay *r, const char *ret[4]);
+    /* Associations that this many free descriptors allow. */
+    uint32_t (*capacity)(const struct relay *r, uint32_t descriptors);
+    /* Before N2 listens. -1 with *e set. */
+    int (*start)(struct relay *r, struct err *e);
+    /* After the last association is gone and the loop has ended; start may have failed. */
+    void (*stop)(struct relay *r);
+};
+
+/* The whole program; returns its exit code. r is zero but for what follows struct relay. */
+int relay_main(int argc, char **argv, const struct relay_program *program, struct relay *r);

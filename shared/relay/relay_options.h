@@ -1,0 +1,17 @@
+/* The command line of a relay. Options come before what the file says, and go through the same
+ * table, so that they are refused alike. */
+#pragma once
+
+#include "shared/relay/relay.h"
+
+struct relay_options {
+    const char *config, *n2, *legs, *status, *id, *lease;
+    int parent_fd; /* -1: none */
+    bool check, insecure;
+};
+
+/* Exits for --help and the like, and for what cannot be understood. */
+void relay_options_parse(int argc, char **argv, const struct relay_program *program,
+                         struct relay_options *ret);
+/* File and options. On success the caller ends *ret with schema_fini(&relay_schema, ret). */
+int relay_options_load(const struct relay_options *o, struct err *e, struct relay_config *ret);

@@ -1,0 +1,88 @@
+"""PySocks, by itself and below requests. Both run as programs: tests/lib has a socks.py of its own."""
+
+import pytest
+
+import clients
+from conftest import PAGE
+
+pytestmark = clients.needs_python("PySocks", "python3-socks")
+needs_requests = clients.needs_python("requests", "python3-requests")
+
+SCRIPT = """
+import socks, sys
+kind, proxy, port, host, to, *credentials = sys.argv[1:]
+with socks.socksocket() as sock:
+    sock.set_proxy(getattr(socks, kind), proxy, int(port), True, *credentials)
+    sock.settimeout(20)
+    try:
+        sock.connect((host, int(to)))
+    except socks.ProxyError as error:
+        sys.exit(str(error))
+    sock.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
+    while octets := sock.recv(65536):
+        sys.stdout.buffer.write(octets)
+"""
+
+REQUESTS = """
+import requests, sys
+proxy, url = sys.argv[1:]
+with requests.Session() as session:
+    session.trust_env = False
+    session.proxies = {"http": proxy}
+    for _ in range(3):
+        print(session.get(url, timeout=20).text, end="")
+"""
+
+
+def fetch(version, proxy, port, host, to, *credentials):
+    return clients.python(SCRIPT, f"SOCKS{version}", proxy.host, port, host, to, *credentials)
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_pysocks_reaches_an_address(proxy, web, access, version):
+    assert clients.checked(fetch(version, proxy, proxy.port, web.host, web.port)).endswith(PAGE)
+    access(destination=web.destination(), version=f"socks{version}")
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_pysocks_reaches_a_name_that_only_the_proxy_knows(proxy, web, access, version):
+    done = fetch(version, proxy, proxy.port, "web.interop.test", web.port)
+    assert clients.checked(done).endswith(PAGE)
+    access(destination=web.destination("web.interop.test"), version=f"socks{version}")
+
+
+def test_pysocks_with_user_and_password_is_let_in(proxy, web, access):
+    done = fetch(5, proxy, proxy.auth_port, web.host, web.port, proxy.user, proxy.password)
+    assert clients.checked(done).endswith(PAGE)
+    access(destination=web.destination(), user=proxy.user)
+
+
+def test_pysocks_with_a_wrong_password_is_told(proxy, web, access):
+    done = fetch(5, proxy, proxy.auth_port, web.host, web.port, proxy.user, "wrong")
+    assert done.returncode == 1 and b"SOCKS5 authentication failed" in done.stderr, done
+    assert not access.all()
+
+
+@pytest.mark.parametrize("version, text", [(4, b"0x5b: Request rejected or failed"),
+                                           (5, b"0x05: Connection refused")])
+def test_pysocks_says_that_a_closed_port_refused(proxy, sockets, access, version, text):
+    host, port = sockets.closed_port()
+    done = fetch(version, proxy, proxy.port, host, port)
+    assert done.returncode == 1 and text in done.stderr, done
+    access(destination=f"{host}:{port}", reply="refused")
+
+
+@needs_requests
+@pytest.mark.parametrize("scheme, host", [("socks4", None), ("socks4a", "web.interop.test"),
+                                          ("socks5", None), ("socks5h", "web.interop.test")])
+def test_requests_fetches_thrice(proxy, web, access, scheme, host):
+    done = clients.python(REQUESTS, f"{scheme}://{proxy.address}", web.url(host=host))
+    assert clients.checked(done) == PAGE * 3
+    access(destination=web.destination(host), version=scheme[:6])
+
+
+@needs_requests
+def test_requests_with_user_and_password_is_let_in(proxy, web, access):
+    url = f"socks5h://{proxy.user}:{proxy.password}@{proxy.auth_address}"
+    assert clients.checked(clients.python(REQUESTS, url, web.url())) == PAGE * 3
+    access(destination=web.destination(), user=proxy.user)
