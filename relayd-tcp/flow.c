@@ -1,17 +1,13 @@
 #include "relayd-tcp/flow.h"
 
-#include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "relayd-tcp/bind.h"
-#include "shared/relay/protect.h"
 #include "shared/base/log.h"
 #include "shared/n2/n2_audit.h"
-#include "shared/net/sockaddr.h"
 
 enum {
     ATTACH_MIN_MS = 10000,
@@ -105,7 +101,7 @@ static void let_go(struct flow *f)
     }
 }
 
-static void flow_finish(struct flow *f, const struct n2_refusal *refused, enum n2_end why)
+void flow_finish(struct flow *f, const struct n2_refusal *refused, enum n2_end why)
 {
     struct tcp_relay *r = f->relay;
     struct n2_counters c;
@@ -204,162 +200,11 @@ static void on_timer(struct wheel_timer *t)
     }
 }
 
-static void wait_for_leg(struct flow *f)
+void flow_wait_for_leg(struct flow *f)
 {
     uint32_t ms = f->limits.connect_ms > ATTACH_MIN_MS ? f->limits.connect_ms : ATTACH_MIN_MS;
 
     loop_timer_start(f->relay->base.loop, &f->timer, ms);
-}
-
-/* ---- CONNECT ---- */
-
-static struct n2_refusal refusal_of(int err)
-{
-    switch (-err) {
-    case ECONNREFUSED:
-    case ECONNRESET:
-        return (struct n2_refusal){N2_UNREACHABLE, N2_CAUSE_REFUSED, NULL};
-    case ENETUNREACH:
-    case ENETDOWN:
-    case EAFNOSUPPORT:
-        return (struct n2_refusal){N2_UNREACHABLE, N2_CAUSE_NETWORK_UNREACHABLE, NULL};
-    case EHOSTUNREACH:
-    case EHOSTDOWN:
-        return (struct n2_refusal){N2_UNREACHABLE, N2_CAUSE_HOST_UNREACHABLE, NULL};
-    case ETIMEDOUT:
-        return (struct n2_refusal){N2_UNREACHABLE, N2_CAUSE_TIMED_OUT, NULL};
-    case EMFILE:
-    case ENFILE:
-    case ENOMEM:
-    case ENOBUFS:
-        return (struct n2_refusal){N2_FULL, N2_CAUSE_NONE, strerror(-err)};
-    case EADDRINUSE:
-    case EADDRNOTAVAIL:
-        return (struct n2_refusal){N2_NO_PORT, N2_CAUSE_NONE, "no local port towards it"};
-    default:
-        return (struct n2_refusal){N2_UNREACHABLE, N2_CAUSE_GENERAL, strerror(-err)};
-    }
-}
-
-static void on_connected(struct flow *f, int fd, const struct addr *peer)
-{
-    sm_move(&f->sm, FLOW_PARKED);
-    f->target_fd = fd;
-    f->peer = *peer;
-    sockaddr_local(fd, &f->bound);
-    f->relay->stats.opened[f->grant->kind]++;
-    wait_for_leg(f);
-    n2_grant_opened(f->grant, &f->bound, &f->peer, "copy");
-}
-
-static void on_dialed(void *arg, int status, int fd, const struct addr *peer)
-{
-    struct flow *f = arg;
-
-    f->dial = NULL;
-    if (status == 0) {
-        on_connected(f, fd, peer);
-        return;
-    }
-    const struct n2_refusal r = refusal_of(status);
-    flow_finish(f, &r, N2_END_NONE);
-}
-
-static void open_connect(struct flow *f, const struct n2_open *o)
-{
-    const struct relay_keys *k = &f->relay->base.config.relay;
-    struct addr allowed[DIAL_MAX], peer;
-    const struct n2_refusal policy = {N2_POLICY, N2_CAUSE_NONE, "protected destination"};
-    const struct n2_refusal none = {N2_BAD, N2_CAUSE_NONE, "no destination"};
-    size_t n = 0;
-
-    for (size_t i = 0; i < o->destination_count && n < DIAL_MAX; i++) {
-        const struct addr *to = &o->destinations[i];
-        if (to->family != ADDR_NONE && to->port != 0 && !protect_forbids(&f->relay->base, to))
-            allowed[n++] = *to;
-    }
-    if (n == 0) {
-        flow_finish(f, o->destination_count == 0 ? &none : &policy, N2_END_NONE);
-        return;
-    }
-    struct dial_config c = {
-        .to = allowed,
-        .count = n,
-        .from4 = relay_config_pick(k->bind.items, k->bind.count, ADDR_IPV4),
-        .from6 = relay_config_pick(k->bind.items, k->bind.count, ADDR_IPV6),
-        .timeout_ms = f->limits.connect_ms,
-    };
-    if (o->bind.family != ADDR_NONE && !addr_is_any(&o->bind)) {
-        if (!sockaddr_is_local(&o->bind)) {
-            const struct n2_refusal r = {N2_CANNOT_BIND, N2_CAUSE_NONE,
-                                         "not an address of this host"};
-            flow_finish(f, &r, N2_END_NONE);
-            return;
-        }
-        *(o->bind.family == ADDR_IPV4 ? &c.from4 : &c.from6) = o->bind;
-    } else if (o->bind.port != 0) {
-        c.from4 = addr_any(ADDR_IPV4, o->bind.port);
-        c.from6 = addr_any(ADDR_IPV6, o->bind.port);
-    }
-    int rc = dial_start(f->relay->base.loop, &c, on_dialed, f, &f->dial, &peer);
-    if (rc >= 0) {
-        on_connected(f, rc, &peer);
-    } else if (rc == -EINPROGRESS) {
-        sm_move(&f->sm, FLOW_DIALING);
-    } else {
-        const struct n2_refusal r = refusal_of(rc);
-        flow_finish(f, &r, N2_END_NONE);
-    }
-}
-
-/* ---- BIND ---- */
-
-static void on_peer(struct hot *h, uint32_t events)
-{
-    struct flow *f = LIST_ENTRY(h, struct flow, stream.leg[1]);
-    struct addr peer;
-    (void)events;
-
-    int fd = bind_accept(h->fd, f->expected.peers, f->expected.count,
-                         &f->relay->stats.bind_peers_refused, &peer);
-    if (fd < 0)
-        return;
-    close(hot_remove(f->relay->base.loop, h));
-    free(f->expected.peers);
-    sm_move(&f->sm, FLOW_PARKED);
-    f->target_fd = fd;
-    f->peer = peer;
-    wait_for_leg(f);
-    n2_grant_peer(f->grant, &peer);
-}
-
-static void open_bind(struct flow *f, const struct n2_open *o)
-{
-    struct n2_refusal refused = {0};
-    struct hot *waiting = &f->stream.leg[1]; /* free until the stream starts */
-
-    int fd = bind_listen(&f->relay->base, o, &f->bound, &refused);
-    if (fd < 0) {
-        flow_finish(f, &refused, N2_END_NONE);
-        return;
-    }
-    struct addr *peers = calloc(o->destination_count + 1, sizeof(*peers));
-    hot_init(waiting, on_peer);
-    if (peers == NULL || hot_add(f->relay->base.loop, waiting, fd, EPOLLIN) != 0) {
-        free(peers);
-        close(fd);
-        refused = (struct n2_refusal){N2_FULL, N2_CAUSE_NONE, "memory"};
-        flow_finish(f, &refused, N2_END_NONE);
-        return;
-    }
-    for (size_t i = 0; i < o->destination_count; i++)
-        peers[i] = o->destinations[i];
-    f->expected.peers = peers;
-    f->expected.count = o->destination_count;
-    sm_move(&f->sm, FLOW_LISTENING);
-    f->relay->stats.opened[N2_BIND]++;
-    loop_timer_start(f->relay->base.loop, &f->timer, f->limits.connect_ms);
-    n2_grant_listening(f->grant, &f->bound, "copy");
 }
 
 /* ---- the service behind N2 ---- */
@@ -401,9 +246,9 @@ static void service_open(void *arg, struct n2_grant *g, const struct n2_open *o)
         const struct n2_refusal unsupported = {N2_UNSUPPORTED, N2_CAUSE_NONE, "ptcl"};
         flow_finish(f, &unsupported, N2_END_NONE);
     } else if (o->kind == N2_BIND) {
-        open_bind(f, o);
+        flow_open_bind(f, o);
     } else {
-        open_connect(f, o);
+        flow_open_connect(f, o);
     }
 }
 

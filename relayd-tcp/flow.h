@@ -47,3 +47,13 @@ struct flow {
 const char *flow_state_name(const struct flow *f);
 /* Payload so far. */
 void flow_counters(const struct flow *f, struct n2_counters *ret);
+
+/* ---- among flow*.c ---- */
+
+/* What a new flow begins with; each may finish it before it returns. */
+void flow_open_connect(struct flow *f, const struct n2_open *o); /* flow_connect.c */
+void flow_open_bind(struct flow *f, const struct n2_open *o);    /* flow_bind.c */
+/* PARKED: the leg has so long to come. */
+void flow_wait_for_leg(struct flow *f);
+/* The one way out: refused (before it opened), or why it ended. */
+void flow_finish(struct flow *f, const struct n2_refusal *refused, enum n2_end why);

@@ -1,12 +1,8 @@
 """Running other people's programs: which are there, in which network, and what they did."""
 
-import functools
-import http.server
 import importlib.metadata
 import os
-import pathlib
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -124,57 +120,3 @@ def converse(client, peer):
     peer.close()
     assert client.exit_code() == 0
     return here
-
-
-class FtpServer:
-    """An FTP server with a directory that anybody may write to. Its data connections are its own."""
-
-    def __init__(self, directory, host="127.0.0.1", prefix=()):
-        self.directory = pathlib.Path(directory)
-        words = ["-m", "pyftpdlib", "-i", host, "-p", "0", "-d", str(directory), "-w"]
-        self._process = subprocess.Popen([*prefix, sys.executable, "-I", "-W", "ignore", *words],
-                                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                         stderr=subprocess.PIPE, text=True)
-        for line in self._process.stderr:
-            if "starting FTP server on" in line:
-                address = line.split(" on ")[1].split(",")[0]
-                self.address = daemons.split_address(address)
-                break
-        else:
-            raise AssertionError("the FTP server did not start")
-        threading.Thread(target=self._process.stderr.read, daemon=True).start()
-
-    def url(self, path):
-        return "ftp://%s:%d/%s" % (*self.address, path)
-
-    def close(self):
-        self._process.kill()
-        self._process.wait()
-
-
-class Handler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
-class Web(http.server.ThreadingHTTPServer):
-    """Serves the files of a directory by HTTP on one address."""
-
-    def __init__(self, directory, host="127.0.0.1"):
-        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self.directory = pathlib.Path(directory)
-        super().__init__((host, 0), functools.partial(Handler, directory=str(directory)))
-        self.host, self.port = self.server_address[:2]
-        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
-
-    def destination(self, host=None):
-        """As our access record has it."""
-        host = host or self.host
-        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
-
-    def url(self, path="", host=None):
-        return f"http://{self.destination(host)}/{path}"
-
-    def close(self):
-        self.shutdown()
-        self.server_close()

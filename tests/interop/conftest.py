@@ -8,44 +8,17 @@ the Debian packages, tests/interop/setup fetches the rest.
 """
 
 import pathlib
-import socket
 import sys
 
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 
-import clients                                                      # noqa: E402
 import daemons                                                      # noqa: E402
 import fakedns                                                      # noqa: E402
+import hosts                                                        # noqa: E402
 import netns                                                        # noqa: E402
 import targets                                                      # noqa: E402
-
-PAGE = b"<html><body>through the proxy</body></html>\n"
-USER, PASSWORD = "alice", "open-sesame"
-
-
-class Proxy:
-    """Our daemons as clients see them: a listener for everybody, and one that wants a password."""
-
-    user, password = USER, PASSWORD
-
-    def __init__(self, host, **options):
-        self.host = host
-        self.system = daemons.System(
-            listeners=[{"listen": f"{host}:0", "insecure": True},
-                       {"listen": f"{host}:0", "methods": ["username-password"]}],
-            users={USER: PASSWORD}, **options)
-        self.port, self.auth_port = [port for _, port in self.system.server.listeners()]
-        self.address = f"{host}:{self.port}"
-        self.auth_address = f"{host}:{self.auth_port}"
-
-    def close(self):
-        try:
-            self.system.close()
-        finally:
-            self.system.remove()
-
 
 class Access:
     """The access records of one test."""
@@ -104,7 +77,7 @@ def names():
 @pytest.fixture(scope="session")
 def proxy(names):
     """May reach loopback's two addresses, 127.0.0.1 and ::1, and nothing else."""
-    proxy = Proxy("127.0.0.1", server={"resolver": {"servers": [names.address]}},
+    proxy = hosts.Proxy("127.0.0.1", server={"resolver": {"servers": [names.address]}},
                   rules=[{"allow": {"to": ["127.0.0.1", "::1"]}}, {"allow": {"commands": ["bind"]}}])
     yield proxy
     proxy.close()
@@ -122,14 +95,14 @@ def access(proxy):
 def files(tmp_path_factory):
     """What the far ends serve."""
     directory = tmp_path_factory.mktemp("files")
-    (directory / "index.html").write_bytes(PAGE)
+    (directory / "index.html").write_bytes(hosts.PAGE)
     (directory / "blob").write_bytes(targets.pattern(4 << 20))
     return directory
 
 
 @pytest.fixture(scope="session")
 def web(files):
-    server = clients.Web(files)
+    server = hosts.Web(files)
     yield server
     server.close()
 
@@ -137,7 +110,7 @@ def web(files):
 @pytest.fixture(scope="session")
 def web6(files):
     try:
-        server = clients.Web(files, "::1")
+        server = hosts.Web(files, "::1")
     except OSError as error:
         pytest.skip(f"no IPv6 here: {error}")
     yield server
@@ -153,58 +126,12 @@ def sockets():
 
 # ---------------------------------------------------------------------------------- on three hosts
 
-class Lab:
-    """Three hosts, of which only the middle one sees both others.
-
-          client                        proxy                         server
-        10.98.1.2 ------------ 10.98.1.1     10.98.2.1 ------------ 10.98.2.2
-        fd98:1::2              fd98:1::1     fd98:2::1              fd98:2::2
-    """
-
-    server_ip, server_ip6, outer_ip = "10.98.2.2", "fd98:2::2", "10.98.2.1"
-    no_route, no_host = "203.0.113.1", "10.98.9.9"
-
-    def __init__(self, files):
-        self._kept = []
-        self.client, self.middle, self.server = [self._keep(netns.NetNS()) for _ in range(3)]
-        self._join(1, self.client)
-        self._join(2, self.server)
-        self.middle.ip(f"route add unreachable {self.no_host}")
-        self.proxy = self._keep(Proxy("10.98.1.1", prefix=self.middle.prefix, rules=[
-            {"allow": {"to": ["10.98.2.0/24", "fd98:2::/64", self.no_route, self.no_host]}}]))
-        self.web = self._keep(self.server.run(lambda: clients.Web(files, self.server_ip)))
-        self.web6 = self._keep(self.server.run(lambda: clients.Web(files, self.server_ip6)))
-
-    def _keep(self, thing):
-        self._kept.append(thing)
-        return thing
-
-    def _join(self, net, host):
-        host.ip(f"link add net{net} type veth peer name net{net} netns {self.middle.path}")
-        for end, number in ((host, 2), (self.middle, 1)):
-            end.ip(f"address add 10.98.{net}.{number}/24 dev net{net}")
-            end.ip(f"address add fd98:{net}::{number}/64 dev net{net} nodad")
-            end.ip(f"link set net{net} up")
-
-    def run(self, *command, **options):
-        """A client, on the client's host."""
-        return clients.run(*command, prefix=self.client.prefix, **options)
-
-    def connect(self, address):
-        """From the server's host."""
-        return self.server.run(lambda: socket.create_connection(address, 10))
-
-    def close(self):
-        while self._kept:
-            self._kept.pop().close()
-
-
 @pytest.fixture(scope="session")
 def lab_hosts(files):
     reason = netns.why_not()
     if reason:
         pytest.skip(reason)
-    lab = Lab(files)
+    lab = hosts.Lab(files)
     yield lab
     lab.close()
 

@@ -3,7 +3,7 @@
 import pytest
 
 import clients
-from conftest import PAGE
+from hosts import PAGE
 
 pytestmark = clients.needs("curl", "curl")
 

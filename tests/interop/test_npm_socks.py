@@ -7,7 +7,7 @@ import socket
 import pytest
 
 import clients
-from conftest import PAGE
+from hosts import PAGE
 
 MODULES = clients.node_modules()
 SCRIPT = pathlib.Path(__file__).with_name("npm_socks.js")

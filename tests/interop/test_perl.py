@@ -4,7 +4,7 @@ accept tests a misspelt field, and so always waits for a SOCKS 5 reply.)"""
 import pytest
 
 import clients
-from conftest import PAGE
+from hosts import PAGE
 
 pytestmark = clients.needs("perl", "perl")
 

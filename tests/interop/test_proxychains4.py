@@ -3,7 +3,7 @@
 import pytest
 
 import clients
-from conftest import PAGE, Proxy
+from hosts import PAGE, Proxy
 
 pytestmark = [clients.needs("proxychains4", "proxychains4"), clients.needs("curl", "curl")]
 

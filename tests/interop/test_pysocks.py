@@ -3,7 +3,7 @@
 import pytest
 
 import clients
-from conftest import PAGE
+from hosts import PAGE
 
 pytestmark = clients.needs_python("PySocks", "python3-socks")
 needs_requests = clients.needs_python("requests", "python3-requests")

@@ -3,8 +3,9 @@
 import pytest
 
 import clients
+import hosts
 import targets
-from conftest import PAGE
+from hosts import PAGE
 
 pytestmark = [clients.needs("socksify", "dante-client"), clients.needs("curl", "curl")]
 
@@ -39,7 +40,7 @@ def ftp(tmp_path):
     def start(host="127.0.0.1", prefix=()):
         directory = tmp_path / "ftp"
         directory.mkdir()
-        servers.append(clients.FtpServer(directory, host, prefix))
+        servers.append(hosts.FtpServer(directory, host, prefix))
         return servers[0]
     yield start
     for server in servers:
