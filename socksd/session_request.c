@@ -449,6 +449,13 @@ void session_request_timeout(struct session *x)
     case SESSION_PLACING:
         session_fail(x, x->refusal, "no_relay");
         break;
+    case SESSION_OPENING:
+        /* A relay that has not even said that it dials says nothing about the destination. */
+        if (x->association->n2.state == N2_ASSOC_OPENING) {
+            session_fail(x, REPLY_OVERLOADED, "relay_silent");
+            break;
+        }
+        /* fallthrough */
     default:
         session_fail(x, REPLY_TIMED_OUT, "timed_out");
         break;

@@ -161,7 +161,9 @@ static void on_lease_end(struct wheel_timer *t)
     c->stats.leases_lost++;
     log_warn("relay_lease_lost", LOG_STR("relay", c->info.id), LOG_U64("held", c->assoc_count));
     go_down(c);
-    n2_assoc_lose(c, N2_LOSS_LEASE);
+    /* Silent, it may still move what is attached. Gone for a whole lease, it does not come back as
+     * itself, and maybe never: nobody will tell us how those streams ended. */
+    n2_assoc_lose(c, c->connected ? N2_LOSS_LEASE : N2_LOSS_EPOCH);
 }
 
 /* ---- legs ---- */
@@ -379,9 +381,12 @@ static void take_answers(struct n2_client *c, const struct n2_reply *r)
         go_down(c);
 }
 
+/* Only Hello may meet another epoch than the one that we believe in. */
 static bool answers_fit(const struct n2_client *c, const struct n2_reply *r)
 {
     if (r->answer_count != c->flying_count)
+        return false;
+    if (c->sm.state != CLIENT_HELLO && r->relay_epoch != c->info.epoch)
         return false;
     for (size_t i = 0; i < c->flying_count; i++) {
         if (r->answers[i].id != c->flying[i].id)
@@ -476,7 +481,7 @@ static void on_watch_reply(void *arg, int status, const uint8_t *bytes, size_t l
     if (c->sm.state == CLIENT_DOWN || c->sm.state == CLIENT_HELLO)
         return;
     if (status != 0 || n2_reply_decode(c->arena, bytes, len, &r) != 0 ||
-        r.answer_count != 1 || r.answers[0].what != N2_WATCH) {
+        r.relay_epoch != c->info.epoch || r.answer_count != 1 || r.answers[0].what != N2_WATCH) {
         c->stats.timeouts += status == -ETIMEDOUT;
         go_down(c);
     } else {

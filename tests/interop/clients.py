@@ -58,7 +58,8 @@ def environment(extra=None):
 def run(*command, input=None, env=None, prefix=(), directory=None):
     """Runs a client to its end. Output is octets; `input` too."""
     return subprocess.run([str(word) for word in (*prefix, *command)], input=input or b"",
-                          capture_output=True, env=environment(env), cwd=directory, timeout=PATIENCE)
+                          capture_output=True, env=environment(env), cwd=directory,
+                          timeout=PATIENCE)
 
 
 def python(script, *words, **options):

@@ -1,10 +1,10 @@
 """Other people's SOCKS clients against our daemons.
 
-Several clients go direct without a word when they find a reason to, so a test believes none of them:
-it asks `access` for our own record of the association. In the `lab` there is no other way at all.
+Several clients go direct without a word when they find a reason to, so a test believes none of
+them: it asks `access` for our own record of the association. In the `lab` there is no other way.
 
-Each client has a file; its tests are skipped where the client is not installed. tests/packages lists
-the Debian packages, tests/interop/setup fetches the rest.
+Each client has a file; its tests are skipped where the client is not installed. tests/packages
+lists the Debian packages, tests/interop/setup fetches the rest.
 """
 
 import pathlib
@@ -20,32 +20,28 @@ import hosts                                                        # noqa: E402
 import netns                                                        # noqa: E402
 import targets                                                      # noqa: E402
 
+
 class Access:
-    """The access records of one test."""
+    """What our daemons wrote during one test."""
 
     def __init__(self, proxy):
         self._system = proxy.system
-        self._old = {id(record) for record in self._system.records("access")}
-        self._text = {name: len(text) for name, text in self._texts()}
-
-    def _texts(self):
-        return [(d.name, d.log.text()) for d in self._system.daemons]
+        self._old = {id(record) for record in self._system.records()}
+        self._text = {name: len(text) for name, text in self._system.logs()}
 
     def logs(self):
-        """(name, text) of each daemon, from the beginning of this test."""
-        return [(name, text[self._text.get(name, 0):]) for name, text in self._texts()]
+        """(name, text) of each daemon."""
+        return [(name, text[self._text.get(name, 0):]) for name, text in self._system.logs()]
 
-    def all(self, **fields):
-        return [r for r in self._system.records("access", **fields) if id(r) not in self._old]
+    def all(self, event="access", **fields):
+        return [r for r in self._system.records(event, **fields) if id(r) not in self._old]
 
-    def __call__(self, **fields):
+    def __call__(self, event="access", **fields):
         """Waits for a record with these fields."""
-        def found():
-            return self.all(**fields)
         try:
-            return daemons.wait_until(found, timeout=10)[0]
+            return daemons.wait_until(lambda: self.all(event, **fields), timeout=10)[0]
         except AssertionError:
-            raise AssertionError(f"no record {fields} among {self.all()}") from None
+            raise AssertionError(f"no record {event} {fields} among {self.all(None)}") from None
 
     def settle(self):
         """Waits until our daemons hold nothing: then every record has been written."""
@@ -68,7 +64,7 @@ def pytest_runtest_makereport(item):
 
 @pytest.fixture(scope="session")
 def names():
-    """A name server that only our daemons ask: who gets there by name had it resolved by the proxy."""
+    """A name server that only our daemons ask: who comes by name had it resolved by the proxy."""
     server = fakedns.FakeDNS({"web.interop.test": ["127.0.0.1"]})
     yield server
     server.close()
@@ -78,7 +74,8 @@ def names():
 def proxy(names):
     """May reach loopback's two addresses, 127.0.0.1 and ::1, and nothing else."""
     proxy = hosts.Proxy("127.0.0.1", server={"resolver": {"servers": [names.address]}},
-                  rules=[{"allow": {"to": ["127.0.0.1", "::1"]}}, {"allow": {"commands": ["bind"]}}])
+                        rules=[{"allow": {"to": ["127.0.0.1", "::1"]}},
+                               {"allow": {"commands": ["bind"]}}])
     yield proxy
     proxy.close()
 

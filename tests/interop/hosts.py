@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import os
 import pathlib
 import socket
 import subprocess
@@ -39,11 +40,11 @@ class Proxy:
 
 
 class FtpServer:
-    """An FTP server with a directory that anybody may write to. Its data connections are its own."""
+    """An FTP server: anybody may read and write its directory."""
 
-    def __init__(self, directory, host="127.0.0.1", prefix=()):
+    def __init__(self, directory, host="127.0.0.1", port=0, prefix=()):
         self.directory = pathlib.Path(directory)
-        words = ["-m", "pyftpdlib", "-i", host, "-p", "0", "-d", str(directory), "-w"]
+        words = ["-m", "pyftpdlib", "-i", host, "-p", str(port), "-d", str(directory), "-w"]
         self._process = subprocess.Popen([*prefix, sys.executable, "-I", "-W", "ignore", *words],
                                          stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                          stderr=subprocess.PIPE, text=True)
@@ -105,6 +106,14 @@ class Lab:
 
     def __init__(self, files):
         self._kept = []
+        self.has_ipv6 = os.path.exists("/proc/net/if_inet6")
+        try:
+            self._start(files)
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, files):
         self.client, self.middle, self.server = [self._keep(netns.NetNS()) for _ in range(3)]
         self._join(1, self.client)
         self._join(2, self.server)
@@ -112,7 +121,8 @@ class Lab:
         self.proxy = self._keep(Proxy("10.98.1.1", prefix=self.middle.prefix, rules=[
             {"allow": {"to": ["10.98.2.0/24", "fd98:2::/64", self.no_route, self.no_host]}}]))
         self.web = self._keep(self.server.run(lambda: Web(files, self.server_ip)))
-        self.web6 = self._keep(self.server.run(lambda: Web(files, self.server_ip6)))
+        if self.has_ipv6:
+            self.web6 = self._keep(self.server.run(lambda: Web(files, self.server_ip6)))
 
     def _keep(self, thing):
         self._kept.append(thing)
@@ -122,7 +132,8 @@ class Lab:
         host.ip(f"link add net{net} type veth peer name net{net} netns {self.middle.path}")
         for end, number in ((host, 2), (self.middle, 1)):
             end.ip(f"address add 10.98.{net}.{number}/24 dev net{net}")
-            end.ip(f"address add fd98:{net}::{number}/64 dev net{net} nodad")
+            if self.has_ipv6:
+                end.ip(f"address add fd98:{net}::{number}/64 dev net{net} nodad")
             end.ip(f"link set net{net} up")
 
     def run(self, *command, **options):

@@ -35,7 +35,8 @@ def browse(tmp_path):
     """browse(scheme, proxy, url): what became of the page."""
     def dump(scheme, proxy, url):
         env = {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
-        return clients.run(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}",
+        return clients.run(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu",
+                           f"--user-data-dir={tmp_path}",
                            f"--proxy-server={scheme}://{proxy.address}",
                            "--proxy-bypass-list=<-loopback>", "--dump-dom", url, env=env)
     return dump
@@ -45,7 +46,8 @@ def browse(tmp_path):
                                                            ("socks5", 5, 4, None),
                                                            ("socks5", 5, 6, None),
                                                            ("socks5", 5, 4, "web.interop.test")])
-def test_chromium_shows_a_page_with_its_parts(proxy, site, access, browse, scheme, version, family, host):
+def test_chromium_shows_a_page_with_its_parts(proxy, site, access, browse, scheme, version, family,
+                                              host):
     web = site[family]
     done = browse(scheme, proxy, web.url("site.html", host))
     assert b"seen: page picture script" in clients.checked(done), done

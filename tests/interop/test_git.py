@@ -27,7 +27,8 @@ def repository(web, tmp_path):
     return git, bare
 
 
-@pytest.mark.parametrize("scheme, host", [("socks5h", "web.interop.test"), ("socks5", None), ("socks4", None)])
+@pytest.mark.parametrize("scheme, host", [("socks5h", "web.interop.test"), ("socks5", None),
+                                          ("socks4", None)])
 def test_git_clones(proxy, web, access, repository, tmp_path, scheme, host):
     git, bare = repository
     git("-c", f"http.proxy={scheme}://{proxy.address}", "clone", "-q", web.url(bare.name, host),

@@ -35,7 +35,8 @@ def test_nc_reaches_an_ipv6_address(proxy, web6, access):
     access(destination=web6.destination(), version="socks5")
 
 
-@pytest.mark.parametrize("version, text", [(4, b"Request rejected or failed"), (5, b"Connection refused")])
+@pytest.mark.parametrize("version, text", [(4, b"Request rejected or failed"),
+                                           (5, b"Connection refused")])
 def test_nc_says_that_a_closed_port_refused(proxy, sockets, access, version, text):
     host, port = sockets.closed_port()
     done = nc(version, proxy, host, port)

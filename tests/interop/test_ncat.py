@@ -25,7 +25,8 @@ def test_ncat_sends_and_gets_back_until_both_have_finished(proxy, sockets, acces
 @pytest.mark.parametrize("version", [4, 5])
 def test_ncat_reaches_a_name_that_only_the_proxy_knows(proxy, sockets, access, version):
     _, port = sockets.echo().address
-    done = ncat(version, proxy.address, "web.interop.test", port, "--proxy-dns", "remote", octets=b"hello")
+    done = ncat(version, proxy.address, "web.interop.test", port, "--proxy-dns", "remote",
+                octets=b"hello")
     assert clients.checked(done) == b"hello"
     access(destination=f"web.interop.test:{port}", version=f"socks{version}")
 
@@ -42,6 +43,7 @@ def test_ncat_with_a_wrong_password_says_that_authentication_failed(proxy, socke
     host, port = sockets.echo().address
     done = ncat(5, proxy.auth_address, host, port, "--proxy-auth", f"{proxy.user}:wrong")
     assert done.returncode != 0 and b"authentication failed" in done.stderr, done
+    access("auth_failed", user=proxy.user)
     assert not access.all()
 
 

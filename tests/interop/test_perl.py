@@ -11,8 +11,8 @@ pytestmark = clients.needs("perl", "perl")
 CONNECT = r"""
 use IO::Socket::Socks;
 my ($version, $proxy, $port, $host, $to, $user, $password) = @ARGV;
-my $socket = IO::Socket::Socks->new(SocksVersion => $version, ProxyAddr => $proxy, ProxyPort => $port,
-    ConnectAddr => $host, ConnectPort => $to, SocksResolve => 1,
+my $socket = IO::Socket::Socks->new(SocksVersion => $version, ProxyAddr => $proxy,
+    ProxyPort => $port, ConnectAddr => $host, ConnectPort => $to, SocksResolve => 1,
     $user ? (AuthType => 'userpass', Username => $user, Password => $password) : ())
     or die "$SOCKS_ERROR\n";
 print $socket "GET / HTTP/1.0\r\n\r\n";
@@ -67,6 +67,7 @@ def test_perl_with_user_and_password_is_let_in(proxy, web, access):
 def test_perl_with_a_wrong_password_is_told(proxy, web, access):
     done = fetch(5, proxy.host, proxy.auth_port, web.host, web.port, proxy.user, "wrong")
     assert done.returncode != 0 and b"Authentication failed with SOCKS5 proxy" in done.stderr, done
+    access("auth_failed", user=proxy.user)
     assert not access.all()
 
 

@@ -1,4 +1,4 @@
-"""PySocks, by itself and below requests. Both run as programs: tests/lib has a socks.py of its own."""
+"""PySocks, by itself and below requests. Both run as programs: tests/lib has a socks.py too."""
 
 import pytest
 
@@ -60,6 +60,7 @@ def test_pysocks_with_user_and_password_is_let_in(proxy, web, access):
 def test_pysocks_with_a_wrong_password_is_told(proxy, web, access):
     done = fetch(5, proxy, proxy.auth_port, web.host, web.port, proxy.user, "wrong")
     assert done.returncode == 1 and b"SOCKS5 authentication failed" in done.stderr, done
+    access("auth_failed", user=proxy.user)
     assert not access.all()
 
 

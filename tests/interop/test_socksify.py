@@ -37,18 +37,18 @@ def ftp(tmp_path):
                                             "(Debian package python3-pyftpdlib)")
     servers = []
 
-    def start(host="127.0.0.1", prefix=()):
+    def start(*words, **options):
         directory = tmp_path / "ftp"
         directory.mkdir()
-        servers.append(hosts.FtpServer(directory, host, prefix))
+        servers.append(hosts.FtpServer(directory, *words, **options))
         return servers[0]
     yield start
     for server in servers:
         server.close()
 
 
-# More than sockets hold. When the server can say that it has sent everything before curl has its data
-# connection, curl fails: "weird server reply". A proxy makes that likelier than it is without one.
+# More than sockets hold. When the server can say that it has sent everything before curl has its
+# data connection, curl fails: "weird server reply". A proxy makes that likelier.
 LARGE = 16 << 20
 
 MODES = pytest.mark.parametrize("version, auth", [(4, False), (5, False), (5, True)])
@@ -93,7 +93,8 @@ def test_socksify_stores_by_active_ftp(proxy, access, socksify, ftp, version):
 
 @pytest.mark.parametrize("version", [4, 5])
 def test_socksify_fetches_by_active_ftp_over_three_hosts(lab, socksify, ftp, version):
-    server = ftp(lab.server_ip, lab.server.prefix)
+    # At its usual port: with SOCKS 4, Dante's BIND names it, and 21 is none that a relay will take.
+    server = ftp(lab.server_ip, 21, prefix=lab.server.prefix)
     octets = targets.pattern(LARGE)
     (server.directory / "file").write_bytes(octets)
     command, env = socksify(lab.proxy, version, "--ftp-port", "-", server.url("file"))

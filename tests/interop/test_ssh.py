@@ -17,7 +17,7 @@ pytestmark = [clients.needs("ssh", "openssh-client"), clients.needs("sshd", "ope
 
 
 class Sshd:
-    """Starts one `sshd -i` per connection, so that no port need be found for it."""
+    """One `sshd -i` per connection to a listener of ours, so that no port need be found for it."""
 
     def __init__(self, directory, listener):
         self._listener = listener
@@ -26,7 +26,7 @@ class Sshd:
         self.key = self._make_key(directory / "user")
         host_key = self._make_key(directory / "host")
         self._config.write_text(f"HostKey {host_key}\nAuthorizedKeysFile {self.key}.pub\n"
-                                "StrictModes no\nUsePAM no\nPasswordAuthentication no\n"
+                                "StrictModes no\nUsePAM yes\nPasswordAuthentication no\n"
                                 "PermitRootLogin yes\nPidFile none\n")
         self.processes = []
         listener.settimeout(None)
@@ -44,14 +44,15 @@ class Sshd:
             except OSError:
                 return
             with sock:
-                self.processes.append(subprocess.Popen([SSHD, "-i", "-e", "-f", self._config], stdin=sock,
-                                                       stdout=sock, stderr=subprocess.DEVNULL))
+                self.processes.append(subprocess.Popen([SSHD, "-i", "-e", "-f", self._config],
+                                                       stdin=sock, stdout=sock,
+                                                       stderr=subprocess.DEVNULL))
 
 
 @pytest.fixture
 def sshd(tmp_path, sockets):
     if os.geteuid() == 0:
-        pathlib.Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)      # where it changes its root to
+        pathlib.Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)      # sshd chroots to it
     server = Sshd(tmp_path, sockets.listener())
     yield server
     sockets.close()
@@ -66,10 +67,12 @@ def ssh(sshd, host, proxy_command, *words, octets=b""):
                "StrictHostKeyChecking": "no", "UserKnownHostsFile": "/dev/null", "BatchMode": "yes",
                "LogLevel": "ERROR"}
     flags = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
-    return clients.run("ssh", "-F", "none", *flags, "-p", sshd.port, "-l", user, host, *words, input=octets)
+    return clients.run("ssh", "-F", "none", *flags, "-p", sshd.port, "-l", user, host, *words,
+                       input=octets)
 
 
-@pytest.mark.parametrize("version, host", [(4, "127.0.0.1"), (5, "127.0.0.1"), (5, "web.interop.test")])
+@pytest.mark.parametrize("version, host", [(4, "127.0.0.1"), (5, "127.0.0.1"),
+                                           (5, "web.interop.test")])
 def test_ssh_by_nc_moves_data_both_ways(proxy, sshd, access, version, host):
     octets = targets.pattern(1 << 20)
     command = f"nc.openbsd -X {version} -x {proxy.address} %h %p"

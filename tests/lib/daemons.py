@@ -449,7 +449,8 @@ class System:
             return
         self.address = split_address(self.server.started["listen"])
         self.server.wait_relays(relays + len(urls) + spawn if ready is None else ready)
-        self.server.at_rest = len(self.server.descriptors())
+        if ready is None:
+            self.server.at_rest = len(self.server.descriptors())
 
     def add_relay(self, name, config=None, prefix=()):
         relay = Relay(self.directory, name, config, prefix)

@@ -143,6 +143,7 @@ static void on_resolved(void *arg, enum resolve_status status, const struct addr
 
 static void ask(struct fixture *f, struct asked *a, const char *name, uint16_t port)
 {
+    uv_update_time(&f->loop.uv);
     a->f = f;
     a->name = name;
     a->q = resolve_start(f->resolver, name, port, on_resolved, a);
