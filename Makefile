@@ -9,6 +9,7 @@ WERROR  ?=
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 CPPFLAGS += -D_GNU_SOURCE -I.
 
+JOBS ?= $(shell nproc)
 V ?= 0
 ifeq ($(V),0)
 Q   := @
@@ -126,18 +127,25 @@ setup-test: setup
 	@tests/interop/setup $(BUILD)
 
 run: setup
-	$(Q)$(MAKE) --no-print-directory all
+	$(Q)$(MAKE) --no-print-directory -j$(JOBS) all
 	$(BUILD)/socksd --standalone
 
 test: setup-test
 	$(Q)$(MAKE) --no-print-directory check
 
-# The tests themselves, on a machine that has been set up.
-check: unit replay system
+# The tests themselves, on a machine that has been set up: built side by side, run one after another.
+check:
+	$(Q)$(MAKE) --no-print-directory -j$(JOBS) $(CHECKED)
+	$(Q)$(MAKE) --no-print-directory unit
+	$(Q)$(MAKE) --no-print-directory replay
+	$(Q)$(MAKE) --no-print-directory system
+
+CHECKED := $(TESTS:%=$(BUILD)/asan/tests/%) $(BUILD)/tsan/tests/unit/n2/test_link \
+           $(FUZZERS:%=$(BUILD)/asan/fuzz/%) $(PROGRAMS:%=$(BUILD)/asan/%)
 
 unit: $(TESTS:%=$(BUILD)/asan/tests/%) $(BUILD)/tsan/tests/unit/n2/test_link
 	$(Q)tests/run $(TESTS:%=$(BUILD)/asan/tests/%)
-	$(Q)TSAN_OPTIONS="suppressions=tests/lib/tsan.supp" tests/run $(BUILD)/tsan/tests/unit/n2/test_link
+	$(Q)TSAN_OPTIONS="$(if $(wildcard tests/lib/tsan.supp),suppressions=$(CURDIR)/tests/lib/tsan.supp)" tests/run $(BUILD)/tsan/tests/unit/n2/test_link
 
 replay: $(FUZZERS:%=$(BUILD)/asan/fuzz/%)
 	$(Q)tests/run --replay $(FUZZERS:%=$(BUILD)/asan/fuzz/%)

@@ -144,6 +144,10 @@ static int spawn_one(struct relays *r, const struct spawn_keys *k, unsigned numb
     const char *fixed[] = {"--n2", n2, "--legs", legs, "--status", status, "--id", name};
     for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++)
         args[n++] = fixed[i];
+    if (r->own_dir) {
+        args[n++] = "--parent-dir";
+        args[n++] = r->run_dir;
+    }
     args[n] = NULL;
     const struct child_config child = {.program = k->program, .args = args, .name = name};
     if (children_add(r->children, &child, e) != 0)

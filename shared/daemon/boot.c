@@ -1,6 +1,7 @@
 #include "shared/daemon/boot.h"
 
 #include <dirent.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -84,6 +85,13 @@ void boot_stop(struct boot *b)
     uv_close((uv_handle_t *)&b->hangup, NULL);
     if (b->has_parent)
         uv_close((uv_handle_t *)&b->parent, NULL);
+}
+
+bool boot_parent_gone(const struct boot *b)
+{
+    struct pollfd p = {.fd = b->parent_fd, .events = POLLIN};
+
+    return b->has_parent && poll(&p, 1, 0) > 0;
 }
 
 uint32_t boot_descriptor_limit(void)

@@ -39,6 +39,9 @@ int boot_start(struct boot *b, struct loop *l, int parent_fd,
 /* The handles close in the loop's next iterations. */
 void boot_stop(struct boot *b);
 
+/* Somebody was our parent and is gone. */
+bool boot_parent_gone(const struct boot *b);
+
 /* The soft limit of descriptors. */
 uint32_t boot_descriptor_limit(void);
 /* How many are open. */

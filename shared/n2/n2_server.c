@@ -10,7 +10,7 @@
 #include "shared/n2/n2_legs.h"
 #include "shared/n2/n2_session.h"
 
-enum { CONTEXTS_MAX = 512 };
+enum { CONTEXTS_MAX = 512, FAREWELL_MS = 20, FAREWELLS_MAX = 50 };
 
 static const char *const features[] = {"bind-port", "octet-limit"};
 enum { FEATURES = sizeof(features) / sizeof(features[0]) };
@@ -359,12 +359,35 @@ static void on_attach(void *arg, const struct n2_attach *a, int fd)
 
 /* ---- life ---- */
 
+static bool events_wait(const struct n2_server *s)
+{
+    LIST_FOREACH(node, &s->sessions) {
+        const struct n2_session *x = LIST_ENTRY(node, struct n2_session, node);
+        if (x->leased && x->events.count > 0)
+            return true;
+    }
+    return false;
+}
+
+/* Nothing is held any more. Servers that listen hear how the last ones ended before we go: a moment
+ * is enough for them to ask for what comes after. */
 static void on_drained(struct loop_task *t)
 {
     struct n2_server *s = LIST_ENTRY(t, struct n2_server, drained);
 
-    if (s->grants == 0)
+    if (s->grants > 0)
+        return;
+    if (events_wait(s) && s->farewells++ < FAREWELLS_MAX)
+        loop_timer_start(s->loop, &s->farewell, FAREWELL_MS);
+    else
         s->service->drained(s->arg);
+}
+
+static void on_farewell(struct wheel_timer *t)
+{
+    struct n2_server *s = LIST_ENTRY(t, struct n2_server, farewell);
+
+    loop_post(s->loop, &s->drained);
 }
 
 static const struct n2_listener_ops listener_ops = {on_request, on_gone};
@@ -419,6 +442,7 @@ int n2_server_open(struct loop *l, const struct n2_server_config *config,
     s->epoch |= 1; /* never 0 */
     list_init(&s->sessions);
     loop_task_init(&s->drained, on_drained);
+    wheel_timer_init(&s->farewell, on_farewell);
     buf_init(&s->reply, N2_MESSAGE_MAX);
     s->arena = n2_arena_new();
     s->legs_url = calloc(1, 8 + (config->legs ? strlen(config->legs) : 0));
@@ -456,6 +480,7 @@ void n2_server_close(struct n2_server *s)
     while (!list_empty(&s->sessions))
         n2_session_free(LIST_ENTRY(s->sessions.next, struct n2_session, node));
     loop_unpost(&s->drained);
+    loop_timer_stop(s->loop, &s->farewell);
     server_free(s);
 }
 

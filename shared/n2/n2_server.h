@@ -88,8 +88,8 @@ int n2_server_open(struct loop *l, const struct n2_server_config *config,
                    struct err *e);
 /* Stops listening, ends every grant (DRAIN_DEADLINE) through the service, frees. */
 void n2_server_close(struct n2_server *s);
-/* Refuses new work from now on and tells the servers; service.drained follows when nothing is held
- * (from the loop, at once if nothing is). */
+/* Refuses new work from now on and tells the servers; service.drained follows, from the loop, when
+ * nothing is held and the servers that listen have heard of every end (or a second has passed). */
 void n2_server_drain(struct n2_server *s);
 
 /* What Hello says from now on; copied, at most N2_DESTINATIONS_MAX. */

@@ -72,6 +72,8 @@ struct n2_server {
     uint32_t grants;
     bool draining;
     struct loop_task drained;
+    struct wheel_timer farewell;
+    unsigned farewells;
     struct n2_server_stats stats;
 };
 

@@ -191,6 +191,9 @@ static void stop(struct daemon *d)
     n2_server_close(d->relay->n2);
     if (d->status != NULL)
         status_close(d->status, NULL);
+    /* Who is last of a family whose parent was killed cleans up for it. */
+    if (d->options.parent_dir != NULL && boot_parent_gone(&d->boot))
+        rmdir(d->options.parent_dir);
     if (d->boot.loop != NULL)
         boot_stop(&d->boot);
     loop_timer_stop(&d->loop, &d->drain_deadline);

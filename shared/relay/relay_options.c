@@ -20,6 +20,7 @@ static const struct option options[] = {
     {"id", required_argument, NULL, 'i'},
     {"lease", required_argument, NULL, 'L'},
     {"parent-fd", required_argument, NULL, 'p'},
+    {"parent-dir", required_argument, NULL, 'P'},
     {"insecure", no_argument, NULL, 'I'},
     {NULL, 0, NULL, 0},
 };
@@ -28,11 +29,12 @@ static void usage(FILE *out, const struct relay_program *p)
 {
     fprintf(out,
             "usage: %s [-c FILE] [--check] [--n2 URL] [--legs unix:PATH] [--status ADDRESS]\n"
-            "       %*s [--id NAME] [--lease DURATION] [--insecure] [--parent-fd N]\n"
+            "       %*s [--id NAME] [--lease DURATION] [--insecure]\n"
+            "       %*s [--parent-fd N] [--parent-dir PATH]\n"
             "       %s --version | --help | --help-config\n"
             "%s\n"
             "Options come before what the file says.\n",
-            p->name, (int)strlen(p->name), "", p->name, p->summary);
+            p->name, (int)strlen(p->name), "", (int)strlen(p->name), "", p->name, p->summary);
 }
 
 static int parse_descriptor(const char *text)
@@ -77,6 +79,9 @@ void relay_options_parse(int argc, char **argv, const struct relay_program *p,
             break;
         case 'p':
             o->parent_fd = parse_descriptor(optarg);
+            break;
+        case 'P':
+            o->parent_dir = optarg;
             break;
         case 'V':
             printf("%s " VERSION "\n", p->name);

@@ -6,7 +6,8 @@
 
 struct relay_options {
     const char *config, *n2, *legs, *status, *id, *lease;
-    int parent_fd; /* -1: none */
+    int parent_fd;          /* -1: none */
+    const char *parent_dir; /* where our parent keeps our sockets; removed if it is gone and so are they */
     bool check, insecure;
 };
 

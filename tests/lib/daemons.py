@@ -130,6 +130,17 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
+def http_get(socket_path, path):
+    """HTTP status and text, from a status socket."""
+    connection = UnixConnection(socket_path)
+    try:
+        connection.request("GET", path, headers={"Connection": "close"})
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()
+
+
 SAMPLE = re.compile(r'([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? (\S+)')
 
 
@@ -158,6 +169,7 @@ class Daemon:
     def __init__(self, name, arguments, directory, prefix=(), status=None, environment=None,
                  stdout=subprocess.DEVNULL, stderr=None):
         self.name = name
+        self.program = os.path.basename(arguments[0])
         self.directory = pathlib.Path(directory)
         self.status_path = status
         self.log = Log(_unused(self.directory, name))
@@ -203,7 +215,7 @@ class Daemon:
             if not self.alive():
                 raise AssertionError(f"{self.name} ended with {self.process.returncode} at its "
                                      f"start\n{self.log.text()}")
-            return self.log.records("started")
+            return self.log.records("started", prog=self.program)
         return wait_until(started, f"the start of {self.name}")[0]
 
     def finish(self):
@@ -235,13 +247,7 @@ class Daemon:
 
     def get(self, path):
         """HTTP status and text."""
-        connection = UnixConnection(self.status_path)
-        try:
-            connection.request("GET", path, headers={"Connection": "close"})
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode()
-        finally:
-            connection.close()
+        return http_get(self.status_path, path)
 
     def status(self):
         return json.loads(self.get("/status")[1])
@@ -519,6 +525,10 @@ class System:
                 continue
             load = daemon.status()["load"]
             held[daemon.name] = load.get("sessions", 0) + load["associations"]
+        for path in (self.directory / "run").glob("*.status"):      # children of socksd
+            with contextlib.suppress(OSError):
+                load = json.loads(http_get(str(path), "/status")[1])["load"]
+                held[path.stem] = load["associations"]
         return held
 
     def assert_clean(self):

@@ -320,8 +320,9 @@ static void the_next_request_may_be_sent_from_the_answer(void **state)
     for (int i = 0; i < 1000 && b->answered < 200; i++)
         loop_run_for(&b->loop, 5);
     assert_true(b->answered >= 200);
-    assert_int_equal(a->status, 0);
     b->ask_again = false;
+    a->answers = 0;
+    answer_of(a, 0);
 }
 
 static void a_parked_reply_delays_nobody_else(void **state)
@@ -520,123 +521,165 @@ static void a_reply_to_somebody_who_is_gone_goes_nowhere(void **state)
     answer_of(a, 0);
 }
 
-/* ---- closing at any moment ---- */
+/* ---- closing at any moment ----
+ *
+ * In processes of their own: nng 1.5 may lose its reaper when it closes in the midst of traffic (see
+ * n2_link.c), and leaks what was just being connected. What counts is that closing comes back, that
+ * nobody is called afterwards, and that the process ends. */
 
-static void either_side_may_be_closed_at_any_moment(void **state)
+static bool dialer_is_closed(void *arg)
 {
-    struct bench *b = *state;
+    return ((struct bench *)arg)->dialer == NULL;
+}
 
-    srandom(3);
-    for (int round = 0; round < 60; round++) {
+static bool listener_is_closed(void *arg)
+{
+    return ((struct bench *)arg)->listener == NULL;
+}
+
+static void ask_much(struct bench *b, size_t most)
+{
+    for (uint32_t i = 0; i < 8; i++)
+        ask(new_asked(b, i), (size_t)random() % most, 50);
+}
+
+static int close_at_random(struct bench *b)
+{
+    srandom((unsigned)getpid());
+    for (int round = 0; round < 4; round++) {
+        b->ups = b->downs = 0;
+        b->manner = random() % 2 == 0 ? ANSWER : PARK;
         listen_there(b, 16);
         dial_there(b);
-        for (uint32_t i = 0; i < 4; i++)
-            ask(new_asked(b, i), (size_t)random() % 100000, 50);
-        b->manner = round % 2 == 0 ? ANSWER : PARK;
+        ask_much(b, 100000);
         loop_run_for(&b->loop, (unsigned)random() % 12);
-        if (round % 3 == 0)
+        if (random() % 2 == 0)
             close_dialer(b);
         else
             close_listener(b);
+        size_t answered = b->answered, requests = b->requests;
         loop_run_for(&b->loop, (unsigned)random() % 5);
+        if (b->dialer == NULL ? b->answered != answered : b->requests != requests)
+            return 1;
         if (b->dialer != NULL)
             close_dialer(b);
         if (b->listener != NULL)
             close_listener(b);
     }
+    return 0;
 }
 
-static void the_dialer_may_be_closed_from_each_of_its_callbacks(void **state)
+static int close_dialer_when_up(struct bench *b)
 {
-    struct bench *b = *state;
-
-    listen_there(b, 16);
     b->close_dialer_when_up = true;
+    listen_there(b, 16);
     dial_there(b);
-    for (uint32_t i = 0; i < 8; i++)
-        ask(new_asked(b, i), 100, PATIENCE_MS);
-    wait_for(b, is_up);
-    loop_run_for(&b->loop, 50);
-    assert_null(b->dialer);
-    b->close_dialer_when_up = false;
-
-    size_t answered = b->answered;
-    b->close_dialer_when_answered = true;
-    dial_there(b);
-    for (uint32_t i = 0; i < 8; i++)
-        ask(new_asked(b, i), 100, PATIENCE_MS);
-    while (b->dialer != NULL)
-        loop_run_for(&b->loop, 5);
-    loop_run_for(&b->loop, 50);
-    assert_int_equal(b->answered, answered + 1);
-    b->close_dialer_when_answered = false;
-
-    b->ups = b->downs = 0;
-    b->close_dialer_when_down = true;
-    dial_there(b);
-    wait_for(b, is_up);
-    b->manner = PARK;
-    for (uint32_t i = 0; i < 8; i++)
-        ask(new_asked(b, i), 100, PATIENCE_MS);
-    wait_for(b, some_parked);
+    ask_much(b, 100);
+    bool closed = loop_run_until(&b->loop, dialer_is_closed, b, PATIENCE_MS);
+    loop_run_for(&b->loop, 20);
     close_listener(b);
-    while (b->dialer != NULL)
-        loop_run_for(&b->loop, 5);
-    assert_int_equal(b->downs, 1);
+    return closed && b->ups == 1 && b->downs == 0 && b->answered == 0 ? 0 : 1;
 }
 
-static void the_listener_may_be_closed_from_its_callback(void **state)
+static int close_dialer_when_answered(struct bench *b)
+{
+    b->close_dialer_when_answered = true;
+    listen_there(b, 16);
+    dial_there(b);
+    ask_much(b, 100);
+    bool closed = loop_run_until(&b->loop, dialer_is_closed, b, PATIENCE_MS);
+    loop_run_for(&b->loop, 20);
+    close_listener(b);
+    return closed && b->answered == 1 ? 0 : 1;
+}
+
+static int close_dialer_when_down(struct bench *b)
+{
+    b->close_dialer_when_down = true;
+    b->manner = PARK;
+    listen_there(b, 16);
+    dial_there(b);
+    ask(new_asked(b, 0), 100, PATIENCE_MS);
+    loop_run_until(&b->loop, some_parked, b, PATIENCE_MS);
+    close_listener(b);
+    bool closed = loop_run_until(&b->loop, dialer_is_closed, b, PATIENCE_MS);
+    loop_run_for(&b->loop, 20);
+    return closed && b->downs == 1 ? 0 : 1;
+}
+
+static int close_listener_when_asked(struct bench *b)
+{
+    b->manner = CLOSE;
+    listen_there(b, 16);
+    dial_there(b);
+    ask_much(b, 100);
+    bool closed = loop_run_until(&b->loop, listener_is_closed, b, PATIENCE_MS);
+    loop_run_for(&b->loop, 20);
+    close_dialer(b);
+    return closed && b->requests == 1 ? 0 : 1;
+}
+
+static int close_listener_when_it_answered(struct bench *b)
+{
+    b->manner = ANSWER_THEN_CLOSE;
+    listen_there(b, 16);
+    dial_there(b);
+    ask_much(b, 100);
+    bool closed = loop_run_until(&b->loop, listener_is_closed, b, PATIENCE_MS);
+    loop_run_for(&b->loop, 20);
+    close_dialer(b);
+    return closed && b->requests == 1 ? 0 : 1;
+}
+
+static int run_role(const char *role, const char *url, uid_t uid);
+
+static void either_side_may_be_closed_at_any_moment(void **state)
 {
     struct bench *b = *state;
 
-    for (int i = 0; i < 2; i++) {
-        b->manner = i == 0 ? CLOSE : ANSWER_THEN_CLOSE;
-        listen_there(b, 16);
-        dial_there(b);
-        for (uint32_t k = 0; k < 8; k++)
-            ask(new_asked(b, k), 100, PATIENCE_MS);
-        while (b->listener != NULL)
-            loop_run_for(&b->loop, 5);
-        loop_run_for(&b->loop, 20);
-        close_dialer(b);
+    for (int i = 0; i < 12; i++)
+        assert_int_equal(run_role("close_at_random", b->url, 0), 0);
+}
+
+static void either_side_may_be_closed_from_each_of_its_callbacks(void **state)
+{
+    struct bench *b = *state;
+
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(run_role("close_dialer_when_up", b->url, 0), 0);
+        assert_int_equal(run_role("close_dialer_when_answered", b->url, 0), 0);
+        assert_int_equal(run_role("close_dialer_when_down", b->url, 0), 0);
+        assert_int_equal(run_role("close_listener_when_asked", b->url, 0), 0);
+        assert_int_equal(run_role("close_listener_when_it_answered", b->url, 0), 0);
     }
 }
 
 /* ---- who may come ---- */
 
-/* As another user: asks once. 0: answered. */
-static int ask_as_nobody(const char *url)
+static int ask_once(struct bench *b)
 {
-    pid_t pid = fork();
-    int status;
-
-    if (pid == 0) {
-        char me[] = "/proc/self/exe";
-        if (setgid(NOBODY) != 0 || setuid(NOBODY) != 0)
-            _exit(100);
-        execl(me, "nobody", url, NULL); /* nng does not survive a fork */
-        _exit(101);
-    }
-    waitpid(pid, &status, 0);
-    return WEXITSTATUS(status);
-}
-
-/* What the program does when it is run as `nobody URL`. */
-static int be_nobody(const char *url)
-{
-    struct bench *b = calloc(1, sizeof(*b));
-
-    loop_init(&b->loop);
-    snprintf(b->url, sizeof(b->url), "%s", url);
     dial_there(b);
     struct asked *a = new_asked(b, 0);
     ask(a, 10, 600);
     loop_run_until(&b->loop, is_answered, a, PATIENCE_MS);
-    int rc = a->status == 0 ? 0 : 1;
     close_dialer(b);
-    loop_fini(&b->loop);
-    free(b);
-    return rc;
+    return a->status == 0 && b->ups == 1 ? 0 : 1;
+}
+
+static int listen_as_stranger(struct bench *b)
+{
+    listen_there(b, 4);
+    if (chmod(b->url + strlen("ipc://"), 0666) != 0)
+        return 1;
+    loop_run_for(&b->loop, 1500);
+    close_listener(b);
+    return 0;
+}
+
+static int listen_and_die(struct bench *b)
+{
+    listen_there(b, 4);
+    _exit(0); /* without closing */
 }
 
 static void serve(void *arg)
@@ -663,7 +706,7 @@ static void another_user_is_refused_unless_named(void **state)
         assert_int_equal(n2_listener_open(&b->loop, &c, &listener_ops, b, &b->listener, &e), 0);
         __atomic_store_n(&b->close_dialer_when_up, false, __ATOMIC_RELEASE);
         uv_thread_create(&server, serve, b);
-        int rc = ask_as_nobody(b->url);
+        int rc = run_role("ask_once", b->url, NOBODY);
         __atomic_store_n(&b->close_dialer_when_up, true, __ATOMIC_RELEASE);
         uv_thread_join(&server);
         assert_int_equal(rc, named ? 0 : 1);
@@ -681,6 +724,35 @@ static void the_socket_file_is_for_its_owner(void **state)
     listen_there(b, 16);
     assert_int_equal(stat(b->url + strlen("ipc://"), &st), 0);
     assert_int_equal(st.st_mode & 0777, 0600);
+}
+
+/* Whoever got hold of the path could answer for the relay. */
+static void a_listener_of_another_user_is_refused(void **state)
+{
+    struct bench *b = *state;
+    pid_t pid;
+    int status;
+
+    if (geteuid() != 0)
+        skip();
+    pid = fork();
+    if (pid == 0)
+        _exit(run_role("listen_as_stranger", b->url, NOBODY));
+    usleep(400000);
+    if (setegid(1) != 0 || seteuid(1) != 0) /* root trusts nobody but root; we are somebody */
+        fail_msg("seteuid");
+    dial_there(b);
+    struct asked *a = new_asked(b, 0);
+    ask(a, 10, 500);
+    loop_run_until(&b->loop, is_answered, a, PATIENCE_MS);
+    close_dialer(b);
+    if (seteuid(0) != 0 || setegid(0) != 0)
+        fail_msg("seteuid");
+    waitpid(pid, &status, 0);
+    assert_int_equal(status, 0);
+    assert_int_equal(a->status, -ETIMEDOUT);
+    assert_int_equal(b->ups, 0);
+    assert_int_equal(b->downs, 0);
 }
 
 /* ---- opening ---- */
@@ -723,16 +795,8 @@ static void an_address_that_is_taken_is_refused_with_a_sentence(void **state)
 static void a_left_over_socket_file_is_replaced(void **state)
 {
     struct bench *b = *state;
-    pid_t pid = fork();
-    int status;
 
-    if (pid == 0) {
-        char me[] = "/proc/self/exe";
-        execl(me, "killed", b->url, NULL);
-        _exit(101);
-    }
-    waitpid(pid, &status, 0);
-    assert_int_equal(status, 0);
+    assert_int_equal(run_role("listen_and_die", b->url, 0), 0);
     struct stat st;
     assert_int_equal(stat(b->url + strlen("ipc://"), &st), 0);
     struct asked *a = connected(b, 16);
@@ -740,15 +804,64 @@ static void a_left_over_socket_file_is_replaced(void **state)
     answer_of(a, 0);
 }
 
-/* What the program does when it is run as `killed URL`. */
-static int be_killed(const char *url)
+/* ---- other processes: this program, run as `ROLE URL` ---- */
+
+static const struct {
+    const char *name;
+    int (*play)(struct bench *b);
+} roles[] = {
+    {"close_at_random", close_at_random},
+    {"close_dialer_when_up", close_dialer_when_up},
+    {"close_dialer_when_answered", close_dialer_when_answered},
+    {"close_dialer_when_down", close_dialer_when_down},
+    {"close_listener_when_asked", close_listener_when_asked},
+    {"close_listener_when_it_answered", close_listener_when_it_answered},
+    {"ask_once", ask_once},
+    {"listen_as_stranger", listen_as_stranger},
+    {"listen_and_die", listen_and_die},
+};
+
+static void add_option(const char *variable, const char *option)
+{
+    char options[512];
+    const char *given = getenv(variable);
+
+    snprintf(options, sizeof(options), "%s:%s", given != NULL ? given : "", option);
+    setenv(variable, options, 1);
+}
+
+/* nng does not survive a fork, so it is exec as well. Returns the exit status, 200 after a signal. */
+static int run_role(const char *role, const char *url, uid_t uid)
+{
+    int status;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        add_option("ASAN_OPTIONS", "detect_leaks=0");
+        add_option("TSAN_OPTIONS", "atexit_sleep_ms=0");
+        alarm(60);
+        if (uid != 0 && (setgid(uid) != 0 || setuid(uid) != 0))
+            _exit(201);
+        execl("/proc/self/exe", role, url, NULL);
+        _exit(202);
+    }
+    waitpid(pid, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 200;
+}
+
+static int play_role(const char *name, const char *url)
 {
     struct bench *b = calloc(1, sizeof(*b));
+    int rc = 203;
 
     loop_init(&b->loop);
     snprintf(b->url, sizeof(b->url), "%s", url);
-    listen_there(b, 4);
-    _exit(0); /* without closing */
+    for (size_t i = 0; i < sizeof(roles) / sizeof(roles[0]); i++) {
+        if (strcmp(roles[i].name, name) == 0)
+            rc = roles[i].play(b);
+    }
+    loop_fini(&b->loop);
+    return rc;
 }
 
 /* ---- setting the bench ---- */
@@ -798,18 +911,16 @@ int main(int argc, char **argv)
         TEST(who_is_gone_is_told_by_his_pipe),
         TEST(a_reply_to_somebody_who_is_gone_goes_nowhere),
         TEST(either_side_may_be_closed_at_any_moment),
-        TEST(the_dialer_may_be_closed_from_each_of_its_callbacks),
-        TEST(the_listener_may_be_closed_from_its_callback),
+        TEST(either_side_may_be_closed_from_each_of_its_callbacks),
         TEST(another_user_is_refused_unless_named),
+        TEST(a_listener_of_another_user_is_refused),
         TEST(the_socket_file_is_for_its_owner),
         TEST(urls_that_are_none_of_ours_are_refused_with_a_sentence),
         TEST(an_address_that_is_taken_is_refused_with_a_sentence),
         TEST(a_left_over_socket_file_is_replaced),
     };
 
-    if (argc == 2 && strcmp(argv[0], "nobody") == 0)
-        return be_nobody(argv[1]);
-    if (argc == 2 && strcmp(argv[0], "killed") == 0)
-        return be_killed(argv[1]);
+    if (argc == 2)
+        return play_role(argv[0], argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

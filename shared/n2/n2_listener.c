@@ -1,0 +1,247 @@
+/* The answering side. The happy path of a request:
+ *
+ *   inbound_done       (nng thread) queue the inbound, wake the loop
+ *   inbound_deliver    (loop) hand it up; when no context receives any more, open another one
+ *   n2_inbound_reply   nng_ctx_send
+ *   inbound_done       (nng thread) receive again
+ *
+ * What fails: the asker is gone (nng drops the reply), it does not read (the send times out and the
+ * reply is dropped), listener closed (everything ends, nothing is told). */
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <nng/nng.h>
+#include <nng/protocol/reqrep0/rep.h>
+
+#include "shared/n2/n2.h"
+#include "shared/n2/n2_link_impl.h"
+
+enum { SEND_TIMEOUT_MS = 5000, CONTEXTS_AT_START = 4 };
+
+struct n2_listener {
+    struct crossing crossing; /* first */
+    nng_socket socket;
+    const struct n2_listener_ops *ops;
+    void *arg;
+    uint32_t *uids;
+    size_t uid_count;
+    struct n2_inbound *contexts;
+    uint32_t context_count, contexts_max;
+    atomic_uint receiving; /* contexts that receive or will as soon as their reply is out */
+};
+
+enum inbound_state { INBOUND_RECEIVING, INBOUND_HELD, INBOUND_SENDING };
+
+struct n2_inbound {
+    struct queued queued;
+    struct n2_listener *listener;
+    struct n2_inbound *next;
+    nng_ctx ctx;
+    nng_aio *aio;
+    _Atomic enum inbound_state state;
+};
+
+/* ---- contexts ---- */
+
+static void inbound_receive(struct n2_inbound *in)
+{
+    in->state = INBOUND_RECEIVING;
+    atomic_fetch_add(&in->listener->receiving, 1);
+    nng_aio_set_timeout(in->aio, NNG_DURATION_INFINITE);
+    nng_ctx_recv(in->ctx, in->aio);
+}
+
+static void inbound_done(void *arg)
+{
+    struct n2_inbound *in = arg;
+    int rc = nng_aio_result(in->aio);
+
+    if (in->state == INBOUND_SENDING) {
+        if (rc != 0 && nng_aio_get_msg(in->aio) != NULL)
+            nng_msg_free(nng_aio_get_msg(in->aio));
+        if (rc != NNG_ECLOSED)
+            inbound_receive(in);
+        return;
+    }
+    atomic_fetch_sub(&in->listener->receiving, 1);
+    if (rc == NNG_ECLOSED)
+        return;
+    if (rc != 0) {
+        inbound_receive(in);
+        return;
+    }
+    in->state = INBOUND_HELD;
+    crossing_push(&in->listener->crossing, &in->queued);
+}
+
+static bool inbound_open(struct n2_listener *l)
+{
+    struct n2_inbound *in = calloc(1, sizeof(*in));
+
+    if (in == NULL)
+        return false;
+    in->queued.kind = QUEUED_INBOUND;
+    in->listener = l;
+    list_init(&in->queued.node);
+    if (nng_aio_alloc(&in->aio, inbound_done, in) != 0 || nng_ctx_open(&in->ctx, l->socket) != 0) {
+        nng_aio_free(in->aio);
+        free(in);
+        return false;
+    }
+    in->next = l->contexts;
+    l->contexts = in;
+    l->context_count++;
+    inbound_receive(in);
+    return true;
+}
+
+static void inbound_deliver(struct n2_inbound *in)
+{
+    struct n2_listener *l = in->listener;
+    nng_msg *msg = nng_aio_get_msg(in->aio);
+    uint32_t pipe = (uint32_t)nng_pipe_id(nng_msg_get_pipe(msg));
+    bool overloaded = false;
+
+    if (atomic_load(&l->receiving) == 0)
+        overloaded = l->context_count >= l->contexts_max || !inbound_open(l);
+    nng_aio_set_msg(in->aio, NULL);
+    l->ops->request(l->arg, in, pipe, nng_msg_body(msg), nng_msg_len(msg), overloaded);
+    nng_msg_free(msg);
+}
+
+void n2_inbound_reply(struct n2_inbound *in, const void *bytes, size_t len)
+{
+    nng_msg *msg;
+
+    if (nng_msg_alloc(&msg, len) != 0) {
+        inbound_receive(in); /* the peer's time-out tells it */
+        return;
+    }
+    memcpy(nng_msg_body(msg), bytes, len);
+    in->state = INBOUND_SENDING;
+    nng_aio_set_timeout(in->aio, SEND_TIMEOUT_MS);
+    nng_aio_set_msg(in->aio, msg);
+    nng_ctx_send(in->ctx, in->aio);
+}
+
+/* ---- the listener ---- */
+
+static void listener_deliver(struct crossing *c, struct queued *q)
+{
+    struct n2_listener *l = (struct n2_listener *)c;
+
+    if (q->kind == QUEUED_INBOUND) {
+        inbound_deliver((struct n2_inbound *)q);
+        return;
+    }
+    uint32_t pipe = ((struct pipe_note *)q)->pipe;
+    free(q);
+    l->ops->gone(l->arg, pipe);
+}
+
+static void on_pipe(nng_pipe p, nng_pipe_ev ev, void *arg)
+{
+    struct n2_listener *l = arg;
+
+    if (ev == NNG_PIPE_EV_ADD_PRE && !link_peer_allowed(p, l->uids, l->uid_count))
+        nng_pipe_close(p);
+    if (ev == NNG_PIPE_EV_REM_POST)
+        crossing_push_pipe(&l->crossing, (uint32_t)nng_pipe_id(p), false);
+}
+
+static int listen_one(struct n2_listener *l, const char *url)
+{
+    nng_listener listener;
+    int rc;
+
+    if (!link_is_url(url))
+        return NNG_EADDRINVAL;
+    if ((rc = nng_listener_create(&listener, l->socket, url)) != 0)
+        return rc;
+    if (strncmp(url, "ipc://", 6) == 0 &&
+        (rc = nng_listener_set_int(listener, NNG_OPT_IPC_PERMISSIONS, l->uid_count ? 0666 : 0600)) != 0)
+        return rc;
+    return nng_listener_start(listener, 0);
+}
+
+static int listener_start(struct n2_listener *l, const struct n2_listener_config *c, struct err *e)
+{
+    int rc;
+
+    if ((rc = nng_rep0_open(&l->socket)) != 0)
+        return err_set(e, "nng: %s", nng_strerror(rc));
+    if ((rc = nng_socket_set_size(l->socket, NNG_OPT_RECVMAXSZ, N2_MESSAGE_MAX)) != 0 ||
+        (rc = nng_pipe_notify(l->socket, NNG_PIPE_EV_ADD_PRE, on_pipe, l)) != 0 ||
+        (rc = nng_pipe_notify(l->socket, NNG_PIPE_EV_REM_POST, on_pipe, l)) != 0)
+        return err_set(e, "nng: %s", nng_strerror(rc));
+    for (size_t i = 0; i < c->url_count; i++) {
+        if ((rc = listen_one(l, c->urls[i])) != 0)
+            return err_set(e, "%s: %s", c->urls[i], nng_strerror(rc));
+    }
+    for (uint32_t i = 0; i < CONTEXTS_AT_START && i < l->contexts_max; i++) {
+        if (!inbound_open(l) && i == 0)
+            return err_set(e, "out of memory");
+    }
+    return 0;
+}
+
+/* Once the socket is closed and the aios are stopped, nobody calls us any more. */
+static void listener_teardown(struct crossing *c)
+{
+    struct n2_listener *l = (struct n2_listener *)c;
+
+    nng_close(l->socket);
+    while (l->contexts != NULL) {
+        struct n2_inbound *in = l->contexts;
+        l->contexts = in->next;
+        nng_aio_stop(in->aio);
+        /* A request that came and was not delivered. */
+        if (in->state == INBOUND_HELD && nng_aio_get_msg(in->aio) != NULL)
+            nng_msg_free(nng_aio_get_msg(in->aio));
+        nng_aio_free(in->aio);
+        free(in);
+    }
+}
+
+static void listener_free(struct crossing *c)
+{
+    struct n2_listener *l = (struct n2_listener *)c;
+
+    free(l->uids);
+    free(l);
+}
+
+void n2_listener_close(struct n2_listener *l)
+{
+    if (l != NULL)
+        crossing_close(&l->crossing, listener_teardown, listener_free);
+}
+
+int n2_listener_open(struct loop *loop, const struct n2_listener_config *config,
+                     const struct n2_listener_ops *ops, void *arg, struct n2_listener **ret,
+                     struct err *e)
+{
+    struct n2_listener *l = calloc(1, sizeof(*l));
+    uint32_t *uids = calloc(config->uid_count + 1, sizeof(*uids));
+
+    if (l == NULL || uids == NULL || crossing_init(&l->crossing, loop, listener_deliver) != 0) {
+        free(uids);
+        free(l);
+        return err_set(e, "out of memory or descriptors");
+    }
+    for (size_t i = 0; i < config->uid_count; i++)
+        uids[i] = config->uids[i];
+    l->ops = ops;
+    l->arg = arg;
+    l->uids = uids;
+    l->uid_count = config->uid_count;
+    l->contexts_max = config->contexts_max;
+    if (listener_start(l, config, e) != 0) {
+        n2_listener_close(l);
+        return -1;
+    }
+    *ret = l;
+    return 0;
+}
