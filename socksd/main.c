@@ -88,9 +88,16 @@ static void stop_now(struct daemon *d, const char *why)
     uv_stop(&d->loop.uv);
 }
 
+static void on_children_stopped(void *arg)
+{
+    stop_now(arg, "drain deadline");
+}
+
 static void on_deadline(struct wheel_timer *t)
 {
-    stop_now(LIST_ENTRY(t, struct daemon, deadline), "drain deadline");
+    struct daemon *d = LIST_ENTRY(t, struct daemon, deadline);
+
+    relays_stop_children(&d->server, on_children_stopped, d);
 }
 
 static void on_children_gone(void *arg)
@@ -103,9 +110,7 @@ static void on_idle_task(struct loop_task *t)
 {
     struct daemon *d = LIST_ENTRY(t, struct daemon, idle);
 
-    uint64_t ms = d->server.config.timeouts.drain_ms;
-
-    relays_drain_children(&d->server, ms != 0 ? ms : DRAIN_FOREVER_MS, on_children_gone, d);
+    relays_drain_children(&d->server, DRAIN_FOREVER_MS, on_children_gone, d);
 }
 
 static void on_session_end(struct server *s)

@@ -1,6 +1,7 @@
 #include "socksd/relays.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,8 @@
 
 /* A session remembers in 64 bits which relays it has tried. */
 enum { RELAYS_MAX = 64 };
+/* What a child that was told to stop may take for its records and its sockets. */
+enum { STOP_MS = 2000 };
 
 struct relay_entry {
     struct relays *relays;
@@ -202,6 +205,35 @@ void relays_drain_children(struct server *s, uint64_t deadline_ms, void (*gone)(
         gone(arg);
 }
 
+static void stop_child(void *arg, const struct child_info *child)
+{
+    (void)arg;
+    if (child->pid != 0)
+        kill(child->pid, SIGTERM);
+}
+
+void relays_stop_children(struct server *s, void (*gone)(void *arg), void *arg)
+{
+    struct children *c = s->relays->children;
+
+    relays_drain_children(s, STOP_MS, gone, arg);
+    if (c != NULL)
+        children_each(c, stop_child, NULL);
+}
+
+/* A child removes its sockets, unless it was killed. */
+static void remove_leftovers(void *arg, const struct child_info *child)
+{
+    static const char *const suffixes[] = {"n2", "legs", "status"};
+    const struct relays *r = arg;
+    char path[192];
+
+    for (size_t i = 0; child->pid == 0 && i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
+        snprintf(path, sizeof(path), "%s/%s.%s", r->run_dir, child->name, suffixes[i]);
+        unlink(path);
+    }
+}
+
 void relays_close(struct relays *r)
 {
     if (r == NULL)
@@ -209,9 +241,11 @@ void relays_close(struct relays *r)
     for (size_t i = 0; i < r->count; i++)
         n2_client_close(r->entries[i].client);
     loop_unpost(&r->wake);
-    if (r->children != NULL)
+    if (r->children != NULL) {
+        children_each(r->children, remove_leftovers, r);
         children_free(r->children);
-    /* Children remove their sockets; whoever is last removes the directory. */
+    }
+    /* Children that still run may be last, and then remove it. */
     if (r->own_dir)
         rmdir(r->run_dir);
     free(r);

@@ -13,6 +13,8 @@ struct relays;
 int relays_open(struct server *s, struct err *e);
 /* Asks children to drain; they end by themselves. */
 void relays_drain_children(struct server *s, uint64_t deadline_ms, void (*gone)(void *arg), void *arg);
+/* The same, but what runs in them is ended and recorded now: their second SIGTERM. */
+void relays_stop_children(struct server *s, void (*gone)(void *arg), void *arg);
 void relays_close(struct relays *r);
 
 /* A relay for this kind, or NULL. tried: bit per relay that has been tried (by relays_bit). */

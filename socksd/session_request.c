@@ -225,6 +225,17 @@ static void retry(struct session *x)
     place(x);
 }
 
+/* The client's socket is ours again. False when it cannot be watched: the session is over then. */
+static bool watch_again(struct session *x, int fd)
+{
+    if (hot_add(x->server->loop, &x->hot, fd, EPOLLIN | EPOLLRDHUP | EPOLLET) == 0)
+        return true;
+    close(fd);
+    session_log_access(x, REPLY_GENERAL_FAILURE, "no_memory");
+    session_end(x, SESSION_FAILED);
+    return false;
+}
+
 static void on_handed(struct loop_task *t)
 {
     struct session *x = LIST_ENTRY(t, struct session, handed);
@@ -249,7 +260,8 @@ static void hand_over(struct session *x, const struct addr *bound)
         loop_post(x->server->loop, &x->handed);
         return;
     }
-    x->hot.fd = fd;
+    if (!watch_again(x, fd))
+        return;
     if (x->sm.state == SESSION_LISTENING) {
         session_fail(x, REPLY_GENERAL_FAILURE, "no_leg");
         return;
@@ -389,11 +401,9 @@ static void on_leg_failed(struct n2_assoc *n, int fd)
         return;
     }
     loop_unpost(&x->handed);
-    if (hot_add(a->server->loop, &x->hot, fd, EPOLLIN | EPOLLRDHUP | EPOLLET) != 0) {
-        close(fd);
-        session_log_access(x, REPLY_GENERAL_FAILURE, "relay_lost");
-        session_end(x, SESSION_FAILED);
-    } else if (n->kind == N2_BIND) {
+    if (!watch_again(x, fd))
+        return;
+    if (n->kind == N2_BIND) {
         session_fail(x, REPLY_GENERAL_FAILURE, "relay_lost");
     } else {
         loop_timer_start(x->server->loop, &x->timer, time_left(x));

@@ -1,10 +1,6 @@
 /* nng <-> the loop: whole messages in, whole messages out, everything delivered on the loop's thread.
- *
- * The only file that knows nng, and the only one in which two threads meet: nng calls back on
- * threads of its own; there, a callback appends to a locked list and wakes the loop if the list was
- * empty, and nothing else.
- *
- *   nng thread:  message ──► [locked list] ──(uv_async if it was empty)──► loop: take the whole list
+ * Behind this header, and nowhere else, stands nng; it calls back on threads of its own, which hand
+ * over in n2_crossing.h.
  *
  * No function here calls back before it returns. Bytes given to a callback are valid until it
  * returns; bytes given to a function are copied. Messages over N2_MESSAGE_MAX close the connection
@@ -24,7 +20,8 @@ struct n2_dialer;
 struct n2_exchange; /* one request in flight and its reply */
 
 struct n2_dialer_ops {
-    /* The connection stands (it may come again after down), is gone. */
+    /* The connection stands (it may come again after down), is gone. The reply to a request that
+     * waited for the connection may come before up. */
     void (*up)(void *arg);
     void (*down)(void *arg);
 };
@@ -33,7 +30,8 @@ struct n2_dialer_ops {
  * the URL is none of ours or nng has no memory. ops and arg must live until close. */
 int n2_dialer_open(struct loop *l, const char *url, const struct n2_dialer_ops *ops, void *arg,
                    struct n2_dialer **ret, struct err *e);
-/* Ends everything, exchanges included: no callback comes any more. NULL is allowed. */
+/* Ends everything, exchanges included: no callback comes any more. Takes up to half a second if nng
+ * is unlucky (n2_link.c). NULL is allowed. */
 void n2_dialer_close(struct n2_dialer *d);
 
 /* status 0: reply in bytes. Otherwise a negative errno (-ETIMEDOUT, -ECONNRESET, -ECANCELED): the
@@ -71,6 +69,7 @@ struct n2_listener_config {
 int n2_listener_open(struct loop *l, const struct n2_listener_config *config,
                      const struct n2_listener_ops *ops, void *arg, struct n2_listener **ret,
                      struct err *e);
-/* No callback comes any more; requests that were not replied to are dropped. NULL is allowed. */
+/* No callback comes any more; requests that were not replied to are dropped. As slow as
+ * n2_dialer_close. NULL is allowed. */
 void n2_listener_close(struct n2_listener *l);
 void n2_inbound_reply(struct n2_inbound *in, const void *bytes, size_t len);

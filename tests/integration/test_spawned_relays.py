@@ -67,3 +67,27 @@ def test_a_configured_run_directory_stays(start):
     assert {"relayd-tcp-0.n2", "relayd-tcp-0.legs", "relayd-tcp-0.status"} <= set(os.listdir(run))
     system.close()
     assert os.listdir(run) == []
+
+
+def test_at_the_deadline_of_the_drain_children_end_their_streams_and_record_them(start, connect):
+    system = start(relays=0, spawn=2, server={"timeouts": {"drain": "300ms"}})
+    client, target = connect(system)
+    client.sendall(b"abc")
+    assert socks.read_exactly(target, 3) == b"abc"
+    system.server.terminate()
+    assert system.server.wait() == 0
+    record = system.access(octets_up=3)
+    assert (record["prog"], record["reason"]) == ("relayd-tcp", "drain_deadline")
+    assert os.listdir(system.directory / "run") == []
+
+
+def test_a_child_that_does_not_stop_is_killed_and_leaves_no_socket(start, connect):
+    system = start(relays=0, spawn=1, server={"timeouts": {"drain": "300ms"}})
+    connect(system)
+    stuck, = children(system.server.pid)
+    os.kill(stuck, signal.SIGSTOP)
+    system.server.terminate()
+    assert system.server.wait() == 0
+    assert system.records("child_killed")[0]["pid"] == str(stuck)
+    assert not alive(stuck)
+    assert os.listdir(system.directory / "run") == []
