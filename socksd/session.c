@@ -237,7 +237,7 @@ static void feed(struct session *x)
 
 /* ---- events ---- */
 
-/* A request that was being carried out leaves a record, a handshake that came to nothing does not. */
+/* A request that was being carried out leaves a record, an unfinished handshake does not. */
 static void client_gone(struct session *x)
 {
     enum session_state state = (enum session_state)x->sm.state;

@@ -6,7 +6,8 @@
  *   exchange_deliver   (loop) hand the reply up
  *
  * What fails: no connection (receiving times out), connection lost while in flight (ECONNRESET:
- * resending is off, the layer above retries), dialer closed (everything ends, nothing is told). */
+ * resending is off, the layer above retries), dialer closed (everything ends, nothing is told).
+ * While there is no connection, nng's dialer is replaced from time to time: it may have given up. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,11 +18,15 @@
 #include "shared/n2/n2.h"
 #include "shared/n2/n2_link_impl.h"
 
-enum { RECONNECT_MIN_MS = 50, RECONNECT_MAX_MS = 1000 };
+enum { RECONNECT_MIN_MS = 50, RECONNECT_MAX_MS = 1000, REPLACE_MS = 3000 };
 
 struct n2_dialer {
     struct crossing crossing; /* first */
+    struct loop *loop;
     nng_socket socket;
+    nng_dialer dialer;
+    char *url;
+    struct wheel_timer replace; /* runs while not up */
     const struct n2_dialer_ops *ops;
     void *arg;
     struct n2_exchange *exchanges;
@@ -135,10 +140,13 @@ static void dialer_deliver(struct crossing *c, struct queued *q)
     if (d->up == up)
         return; /* a peer that was refused goes without having come */
     d->up = up;
-    if (up)
+    if (up) {
+        loop_timer_stop(d->loop, &d->replace);
         d->ops->up(d->arg);
-    else
+    } else {
+        loop_timer_start(d->loop, &d->replace, REPLACE_MS);
         d->ops->down(d->arg);
+    }
 }
 
 static void on_pipe(nng_pipe p, nng_pipe_ev ev, void *arg)
@@ -151,9 +159,24 @@ static void on_pipe(nng_pipe p, nng_pipe_ev ev, void *arg)
         crossing_push_pipe(&d->crossing, (uint32_t)nng_pipe_id(p), ev == NNG_PIPE_EV_ADD_POST);
 }
 
-static int dialer_start(struct n2_dialer *d, const char *url)
+static int dial(struct n2_dialer *d)
 {
-    nng_dialer dialer;
+    int rc = nng_dialer_create(&d->dialer, d->socket, d->url);
+
+    return rc != 0 ? rc : nng_dialer_start(d->dialer, NNG_FLAG_NONBLOCK);
+}
+
+static void on_replace(struct wheel_timer *t)
+{
+    struct n2_dialer *d = LIST_ENTRY(t, struct n2_dialer, replace);
+
+    nng_dialer_close(d->dialer);
+    dial(d);
+    loop_timer_start(d->loop, &d->replace, REPLACE_MS);
+}
+
+static int dialer_start(struct n2_dialer *d)
+{
     int rc;
 
     if ((rc = nng_req0_open(&d->socket)) != 0)
@@ -164,10 +187,9 @@ static int dialer_start(struct n2_dialer *d, const char *url)
         (rc = nng_socket_set_ms(d->socket, NNG_OPT_RECONNMAXT, RECONNECT_MAX_MS)) != 0 ||
         (rc = nng_pipe_notify(d->socket, NNG_PIPE_EV_ADD_PRE, on_pipe, d)) != 0 ||
         (rc = nng_pipe_notify(d->socket, NNG_PIPE_EV_ADD_POST, on_pipe, d)) != 0 ||
-        (rc = nng_pipe_notify(d->socket, NNG_PIPE_EV_REM_POST, on_pipe, d)) != 0 ||
-        (rc = nng_dialer_create(&dialer, d->socket, url)) != 0)
+        (rc = nng_pipe_notify(d->socket, NNG_PIPE_EV_REM_POST, on_pipe, d)) != 0)
         return rc;
-    return nng_dialer_start(dialer, NNG_FLAG_NONBLOCK);
+    return dial(d);
 }
 
 /* Once the socket is closed and the aios are stopped, nobody calls us any more. */
@@ -193,7 +215,10 @@ static void dialer_teardown(struct crossing *c)
 
 static void dialer_free(struct crossing *c)
 {
-    free((struct n2_dialer *)c);
+    struct n2_dialer *d = (struct n2_dialer *)c;
+
+    free(d->url);
+    free(d);
 }
 
 int n2_dialer_open(struct loop *l, const char *url, const struct n2_dialer_ops *ops, void *arg,
@@ -202,25 +227,31 @@ int n2_dialer_open(struct loop *l, const char *url, const struct n2_dialer_ops *
     if (!link_is_url(url))
         return err_set(e, "%s: not an ipc:///path or tcp://address:port URL", url);
     struct n2_dialer *d = calloc(1, sizeof(*d));
-    if (d == NULL)
-        return err_set(e, "out of memory");
+    char *copy = strdup(url);
+    if (d == NULL || copy == NULL || crossing_init(&d->crossing, l, dialer_deliver) != 0) {
+        free(copy);
+        free(d);
+        return err_set(e, "out of memory or descriptors");
+    }
+    d->loop = l;
+    d->url = copy;
     d->ops = ops;
     d->arg = arg;
-    if (crossing_init(&d->crossing, l, dialer_deliver) != 0) {
-        free(d);
-        return err_set(e, "out of descriptors");
-    }
-    int rc = dialer_start(d, url);
+    wheel_timer_init(&d->replace, on_replace);
+    int rc = dialer_start(d);
     if (rc != 0) {
         n2_dialer_close(d);
         return err_set(e, "%s: %s", url, nng_strerror(rc));
     }
+    loop_timer_start(l, &d->replace, REPLACE_MS);
     *ret = d;
     return 0;
 }
 
 void n2_dialer_close(struct n2_dialer *d)
 {
-    if (d != NULL)
-        crossing_close(&d->crossing, dialer_teardown, dialer_free);
+    if (d == NULL)
+        return;
+    loop_timer_stop(d->loop, &d->replace);
+    crossing_close(&d->crossing, dialer_teardown, dialer_free);
 }

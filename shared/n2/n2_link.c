@@ -5,6 +5,10 @@
  *   message, and cancelling it is a crash. So only receiving has a time-out, and whenever it fails
  *   the context is closed and a new one opened (n2_dialer.c)
  *
+ *   a peer that hangs up before it is greeted: over ipc the error is taken for "closed", and nng
+ *   accepts, or dials, nobody ever after. So a listener is replaced when its failures rise, and a
+ *   dialer when it has had no connection for a while
+ *
  *   nng_close waits for ever when half a message has arrived on a connection in that moment: its
  *   transports forget the reader. So closing is done on a thread of its own, which is left behind
  *   when it does not come back (n2_crossing.c). No other connection is dialled anew from then on:

@@ -6,7 +6,8 @@
  *   inbound_done       (nng thread) receive again
  *
  * What fails: the asker is gone (nng drops the reply), it does not read (the send times out and the
- * reply is dropped), listener closed (everything ends, nothing is told). */
+ * reply is dropped), listener closed (everything ends, nothing is told). A door that may have
+ * stopped accepting is replaced; who had come through it has to come again. */
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -15,14 +16,27 @@
 #include <nng/nng.h>
 #include <nng/protocol/reqrep0/rep.h>
 
+#include "shared/base/log.h"
 #include "shared/n2/n2.h"
 #include "shared/n2/n2_link_impl.h"
 
-enum { SEND_TIMEOUT_MS = 5000, CONTEXTS_AT_START = 4 };
+enum { SEND_TIMEOUT_MS = 5000, CONTEXTS_AT_START = 4, CHECK_DOORS_MS = 1000 };
+
+/* One URL. */
+struct door {
+    char *url;
+    nng_listener listener;
+    uint64_t failures; /* of accepting, so far */
+    bool broken;       /* could not be opened again; to be tried again */
+};
 
 struct n2_listener {
     struct crossing crossing; /* first */
+    struct loop *loop;
     nng_socket socket;
+    struct door *doors;
+    size_t door_count;
+    struct wheel_timer check_doors;
     const struct n2_listener_ops *ops;
     void *arg;
     uint32_t *uids;
@@ -151,22 +165,52 @@ static void on_pipe(nng_pipe p, nng_pipe_ev ev, void *arg)
         crossing_push_pipe(&l->crossing, (uint32_t)nng_pipe_id(p), false);
 }
 
-static int listen_one(struct n2_listener *l, const char *url)
+static int door_open(struct n2_listener *l, struct door *d)
 {
-    nng_listener listener;
     int rc;
 
-    if (!link_is_url(url))
+    if (!link_is_url(d->url))
         return NNG_EADDRINVAL;
-    if ((rc = nng_listener_create(&listener, l->socket, url)) != 0)
+    d->failures = 0;
+    if ((rc = nng_listener_create(&d->listener, l->socket, d->url)) != 0)
         return rc;
-    if (strncmp(url, "ipc://", 6) == 0 &&
-        (rc = nng_listener_set_int(listener, NNG_OPT_IPC_PERMISSIONS, l->uid_count ? 0666 : 0600)) != 0)
+    if (strncmp(d->url, "ipc://", 6) == 0 &&
+        (rc = nng_listener_set_int(d->listener, NNG_OPT_IPC_PERMISSIONS,
+                                   l->uid_count ? 0666 : 0600)) != 0)
         return rc;
-    return nng_listener_start(listener, 0);
+    return nng_listener_start(d->listener, 0);
 }
 
-static int listener_start(struct n2_listener *l, const struct n2_listener_config *c, struct err *e)
+/* nng counts what ends its accepting among "other" failures. */
+static uint64_t door_failures(nng_stat *stats, const struct door *d)
+{
+    nng_stat *door = nng_stat_find_listener(stats, d->listener);
+    nng_stat *other = door != NULL ? nng_stat_find(door, "other") : NULL;
+
+    return other != NULL ? nng_stat_value(other) : d->failures;
+}
+
+static void on_check_doors(struct wheel_timer *t)
+{
+    struct n2_listener *l = LIST_ENTRY(t, struct n2_listener, check_doors);
+    nng_stat *stats;
+
+    loop_timer_start(l->loop, &l->check_doors, CHECK_DOORS_MS);
+    if (nng_stats_get(&stats) != 0)
+        return;
+    for (size_t i = 0; i < l->door_count; i++) {
+        struct door *d = &l->doors[i];
+        if (!d->broken && door_failures(stats, d) == d->failures)
+            continue;
+        nng_listener_close(d->listener);
+        int rc = door_open(l, d);
+        d->broken = rc != 0;
+        log_warn("n2_listener_replaced", LOG_STR("url", d->url), LOG_STR("result", nng_strerror(rc)));
+    }
+    nng_stats_free(stats);
+}
+
+static int listener_start(struct n2_listener *l, struct err *e)
 {
     int rc;
 
@@ -176,14 +220,15 @@ static int listener_start(struct n2_listener *l, const struct n2_listener_config
         (rc = nng_pipe_notify(l->socket, NNG_PIPE_EV_ADD_PRE, on_pipe, l)) != 0 ||
         (rc = nng_pipe_notify(l->socket, NNG_PIPE_EV_REM_POST, on_pipe, l)) != 0)
         return err_set(e, "nng: %s", nng_strerror(rc));
-    for (size_t i = 0; i < c->url_count; i++) {
-        if ((rc = listen_one(l, c->urls[i])) != 0)
-            return err_set(e, "%s: %s", c->urls[i], nng_strerror(rc));
+    for (size_t i = 0; i < l->door_count; i++) {
+        if ((rc = door_open(l, &l->doors[i])) != 0)
+            return err_set(e, "%s: %s", l->doors[i].url, nng_strerror(rc));
     }
     for (uint32_t i = 0; i < CONTEXTS_AT_START && i < l->contexts_max; i++) {
         if (!inbound_open(l) && i == 0)
             return err_set(e, "out of memory");
     }
+    loop_timer_start(l->loop, &l->check_doors, CHECK_DOORS_MS);
     return 0;
 }
 
@@ -209,14 +254,36 @@ static void listener_free(struct crossing *c)
 {
     struct n2_listener *l = (struct n2_listener *)c;
 
+    for (size_t i = 0; i < l->door_count; i++)
+        free(l->doors[i].url);
+    free(l->doors);
     free(l->uids);
     free(l);
 }
 
 void n2_listener_close(struct n2_listener *l)
 {
-    if (l != NULL)
-        crossing_close(&l->crossing, listener_teardown, listener_free);
+    if (l == NULL)
+        return;
+    loop_timer_stop(l->loop, &l->check_doors);
+    crossing_close(&l->crossing, listener_teardown, listener_free);
+}
+
+/* False without memory. */
+static bool copy_config(struct n2_listener *l, const struct n2_listener_config *config)
+{
+    l->contexts_max = config->contexts_max;
+    l->uids = calloc(config->uid_count + 1, sizeof(*l->uids));
+    l->doors = calloc(config->url_count + 1, sizeof(*l->doors));
+    if (l->uids == NULL || l->doors == NULL)
+        return false;
+    for (; l->uid_count < config->uid_count; l->uid_count++)
+        l->uids[l->uid_count] = config->uids[l->uid_count];
+    for (; l->door_count < config->url_count; l->door_count++) {
+        if ((l->doors[l->door_count].url = strdup(config->urls[l->door_count])) == NULL)
+            return false;
+    }
+    return true;
 }
 
 int n2_listener_open(struct loop *loop, const struct n2_listener_config *config,
@@ -224,21 +291,18 @@ int n2_listener_open(struct loop *loop, const struct n2_listener_config *config,
                      struct err *e)
 {
     struct n2_listener *l = calloc(1, sizeof(*l));
-    uint32_t *uids = calloc(config->uid_count + 1, sizeof(*uids));
 
-    if (l == NULL || uids == NULL || crossing_init(&l->crossing, loop, listener_deliver) != 0) {
-        free(uids);
-        free(l);
+    if (l == NULL)
+        return err_set(e, "out of memory");
+    if (!copy_config(l, config) || crossing_init(&l->crossing, loop, listener_deliver) != 0) {
+        listener_free(&l->crossing);
         return err_set(e, "out of memory or descriptors");
     }
-    for (size_t i = 0; i < config->uid_count; i++)
-        uids[i] = config->uids[i];
+    l->loop = loop;
     l->ops = ops;
     l->arg = arg;
-    l->uids = uids;
-    l->uid_count = config->uid_count;
-    l->contexts_max = config->contexts_max;
-    if (listener_start(l, config, e) != 0) {
+    wheel_timer_init(&l->check_doors, on_check_doors);
+    if (listener_start(l, e) != 0) {
         n2_listener_close(l);
         return -1;
     }

@@ -9,20 +9,13 @@
 #include "shared/daemon/boot.h"
 
 static const struct option options[] = {
-    {"config", required_argument, NULL, 'c'},
-    {"check", no_argument, NULL, 'k'},
-    {"version", no_argument, NULL, 'V'},
-    {"help", no_argument, NULL, 'h'},
-    {"help-config", no_argument, NULL, 'H'},
-    {"n2", required_argument, NULL, 'n'},
-    {"legs", required_argument, NULL, 'l'},
-    {"status", required_argument, NULL, 's'},
-    {"id", required_argument, NULL, 'i'},
-    {"lease", required_argument, NULL, 'L'},
-    {"parent-fd", required_argument, NULL, 'p'},
-    {"parent-dir", required_argument, NULL, 'P'},
-    {"insecure", no_argument, NULL, 'I'},
-    {NULL, 0, NULL, 0},
+    {"config", required_argument, NULL, 'c'},    {"check", no_argument, NULL, 'k'},
+    {"version", no_argument, NULL, 'V'},         {"help", no_argument, NULL, 'h'},
+    {"help-config", no_argument, NULL, 'H'},     {"n2", required_argument, NULL, 'n'},
+    {"legs", required_argument, NULL, 'l'},      {"status", required_argument, NULL, 's'},
+    {"id", required_argument, NULL, 'i'},        {"lease", required_argument, NULL, 'L'},
+    {"parent-fd", required_argument, NULL, 'p'}, {"parent-dir", required_argument, NULL, 'P'},
+    {"insecure", no_argument, NULL, 'I'},        {NULL, 0, NULL, 0},
 };
 
 static void usage(FILE *out, const struct relay_program *p)

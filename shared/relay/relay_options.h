@@ -7,7 +7,7 @@
 struct relay_options {
     const char *config, *n2, *legs, *status, *id, *lease;
     int parent_fd;          /* -1: none */
-    const char *parent_dir; /* where our parent keeps our sockets; removed if it is gone and so are they */
+    const char *parent_dir; /* of our sockets; removed at the end if our parent is gone */
     bool check, insecure;
 };
 

@@ -116,6 +116,33 @@ def silent_listener(sockets):
     return listener
 
 
+class Pending:
+    """A CONNECT that a relay has in hand and whose target does not answer until it is let in."""
+
+    def __init__(self, sockets, listener):
+        self._sockets = sockets
+        self._listener = listener
+
+    def ask(self, system):
+        """The client; its request is with a relay, which dials."""
+        client = self._sockets.keep(socks.dial(system.address))
+        client.sendall(socks.greeting5(socks.NONE)
+                       + socks.request5(socks.CONNECT, *self._listener.getsockname()))
+        assert socks.read_exactly(client, 2) == b"\5\0"
+        system.busy_relay()
+        return client
+
+    def let_in(self):
+        """The next SYN that is repeated gets through."""
+        self._sockets.accept(self._listener)
+        self._listener.listen(64)
+
+
+@pytest.fixture
+def pending(sockets, silent_listener):
+    return Pending(sockets, silent_listener)
+
+
 @pytest.fixture
 def silent(silent_listener):
     """(host, port) that answers no SYN."""

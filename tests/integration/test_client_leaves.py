@@ -19,7 +19,7 @@ def leave(request):
     (b"", b""), (b"\5", b""), (b"\5\2\0", b""), (b"\5\1\0", b"\5\0"), (b"\5\1\0\5\1\0\1\x7f", b"\5\0"),
     (b"\4", b""), (b"\4\1\0\x50\x7f\0\0\1us", b""),
 ], ids=["at once", "version", "half a greeting", "greeting", "half a request", "4 version", "4 half"])
-def test_during_the_handshake(start, sockets, leave, said, expected):
+def test_during_the_handshake(start, leave, said, expected):
     system = start(listeners=[{"listen": "127.0.0.1:0", "defer-accept": False}])
     client = socks.dial(system.address)
     client.sendall(said)

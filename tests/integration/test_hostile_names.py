@@ -21,7 +21,7 @@ def check(system):
 
 @pytest.mark.parametrize("name", HOSTILE, ids=IDS)
 @pytest.mark.parametrize("version", ["4a", "5"])
-def test_hostile_names_are_one_record(start, sockets, dns, name, version):
+def test_hostile_names_are_one_record(start, dns, name, version):
     names = dns()
     system = start(server={"resolver": {"servers": [names.address]}})
     opener = {"4a": socks.open4a, "5": socks.open5}[version]

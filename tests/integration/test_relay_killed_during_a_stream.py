@@ -1,5 +1,7 @@
 """A relay that is killed takes its streams with it; both ends learn it, and socksd records the loss."""
 
+import signal
+
 import socks
 from daemons import wait_until
 from targets import saw_reset
@@ -22,6 +24,33 @@ def test_both_ends_learn_it_and_the_loss_is_recorded(system, connect):
     assert system.server.metric('socksd_associations_ended_total{reason="relay_lost"}') == 1
     wait_until(lambda: not system.server.associations(), "no association")
     assert system.server.log.wait("relay_restarted")["relay"] == fresh.name
+
+
+def test_a_relay_that_does_not_come_back_is_given_up_with_its_lease(start, connect):
+    system = start(relay={"n2": {"lease": "1s"}})
+    client, _ = connect(system)
+    name = "%s:%d" % client.getsockname()
+    system.relay.kill()
+    assert system.access(client=name)["reason"] == "relay_lost"
+    assert system.server.log.wait("relay_lease_lost")["held"] == "1"
+    assert system.server.associations() == []
+    assert system.server.status()["load"]["associations"] == 0
+
+
+def test_a_relay_that_only_stands_still_keeps_its_streams(start, connect):
+    """Silence is not death: what is attached may go on, and does."""
+    system = start(relay={"n2": {"lease": "600ms"}})
+    client, target = connect(system)
+    wait_until(system.server.associations, "the association")
+    system.relay.signal(signal.SIGSTOP)
+    system.server.log.wait("relay_lease_lost")
+    assert len(system.server.associations()) == 1
+    system.relay.signal(signal.SIGCONT)
+    client.sendall(b"still here")
+    assert socks.read_exactly(target, 10) == b"still here"
+    client.close()
+    target.close()
+    assert system.access(octets_up=10)["reason"] == "closed"
 
 
 def test_streams_of_another_relay_go_on(start, connect):

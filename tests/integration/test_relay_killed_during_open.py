@@ -6,47 +6,25 @@ import socks
 from daemons import wait_until
 
 
-def ask(system, sockets, address):
-    """A client whose request is in the hands of a relay that still dials."""
-    client = sockets.keep(socks.dial(system.address))
-    client.sendall(socks.greeting5(0) + socks.request5(socks.CONNECT, *address))
-    assert socks.read_exactly(client, 2) == b"\5\0"
-    return client
-
-
-def busy_relay(system):
-    def find():
-        return [r for r in system.relays if r.alive() and r.status()["load"]["associations"]]
-    return wait_until(find, "a relay that dials")[0]
-
-
-def let_in(listener, sockets):
-    """Until now it answered no SYN; from now on it does."""
-    sockets.accept(listener)
-    listener.listen(64)
-
-
-def test_the_request_is_tried_at_another_relay(start, sockets, silent_listener):
+def test_the_request_is_tried_at_another_relay(start, pending):
     system = start(relays=2)
-    client = ask(system, sockets, silent_listener.getsockname())
-    first = busy_relay(system)
+    client = pending.ask(system)
+    first = system.busy_relay()
     first.kill()
-    second = busy_relay(system)
+    second = system.busy_relay()
     assert second is not first
     assert system.server.metric("socksd_relay_retries_total") == 1
-    let_in(silent_listener, sockets)
+    pending.let_in()
     assert socks.read_reply5(client).code == socks.SUCCEEDED
     assert [a["state"] for a in second.associations()] == ["relaying"]
 
 
-def test_the_same_relay_is_tried_when_it_is_back(start, sockets, silent_listener):
-    system = start()
-    client = ask(system, sockets, silent_listener.getsockname())
-    relay = busy_relay(system)
-    relay.kill()
-    relay = system.restart_relay(relay)
-    assert busy_relay(system) is relay
-    let_in(silent_listener, sockets)
+def test_the_same_relay_is_tried_when_it_is_back(system, pending):
+    client = pending.ask(system)
+    system.relay.kill()
+    system.restart_relay(system.relay)
+    system.busy_relay()
+    pending.let_in()
     assert socks.read_reply5(client).code == socks.SUCCEEDED
 
 
@@ -59,7 +37,7 @@ def test_without_any_relay_the_client_is_told(start, sockets, silent, version):
     else:
         client.sendall(socks.greeting5(0) + socks.request5(socks.CONNECT, *silent))
         assert socks.read_exactly(client, 2) == b"\5\0"
-    busy_relay(system).kill()
+    system.busy_relay().kill()
     if version == 4:
         assert socks.read_reply4(client).code == socks.REJECTED4
     else:

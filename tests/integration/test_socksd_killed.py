@@ -54,7 +54,7 @@ def test_what_no_relay_had_taken_over_is_closed(start, sockets, silent):
     assert system.relay.metric("relayd_leases_lost_total") == 1
 
 
-def test_its_successor_serves_and_the_old_streams_go_on(system, connect, target, sockets):
+def test_its_successor_serves_and_the_old_streams_go_on(system, connect):
     old_client, old_target = connect(system)
     system.server.kill()
     system.restart_server()
@@ -66,7 +66,6 @@ def test_its_successor_serves_and_the_old_streams_go_on(system, connect, target,
         assert socks.read_exactly(client, 3) == b"two"
         client.close()
         far.close()
-    assert len(system.relay.log.records("access")) == 2 or system.access(octets_up=3)
     wait_until(lambda: len(system.relay.log.records("access", octets_up=3, octets_down=3)) == 2,
                "two records")
     wait_until(lambda: not any(system.counts().values()), "both daemons to be empty")

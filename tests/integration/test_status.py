@@ -61,7 +61,7 @@ def test_the_status_of_a_relay(busy):
     assert status["load"]["attached"] == 1
 
 
-def test_the_association_is_the_same_on_both_sides(busy, sockets):
+def test_the_association_is_the_same_on_both_sides(busy):
     client, target = busy.pair
     ours, = busy.server.associations()
     theirs, = busy.relay.associations()
@@ -102,9 +102,9 @@ def test_associations_are_filtered_and_paged(system, connect):
 
 
 def test_requests_are_counted_by_dialect_command_and_reply(system, sockets, target):
-    socks_closed = sockets.closed_port()
+    closed = sockets.closed_port()
     for opener, address in [(socks.open4, target.getsockname()), (socks.open5, target.getsockname()),
-                            (socks.open5, socks_closed), (socks.open4, socks_closed)]:
+                            (socks.open5, closed), (socks.open4, closed)]:
         client, _ = opener(system.address, socks.CONNECT, *address)
         sockets.keep(client)
     metrics = system.server.metrics()

@@ -6,7 +6,6 @@ import time
 
 import pytest
 
-import socks
 from daemons import wait_until
 from targets import pattern
 
@@ -33,7 +32,7 @@ def drink(sock):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engines", [["splice", "copy"], ["copy"]], ids=["splice", "copy"])
-def test_a_reader_that_sleeps_costs_no_memory_and_loses_nothing(start, sockets, target, connect, engines):
+def test_a_reader_that_sleeps_costs_no_memory_and_loses_nothing(start, connect, engines):
     system = start(relay={"relay": {"engines": engines}})
     pairs = [connect(system), connect(system)]
     ways = [(pairs[0][0], pairs[0][1]), (pairs[1][1], pairs[1][0])]     # one up, one down
