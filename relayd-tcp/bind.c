@@ -168,6 +168,8 @@ int bind_accept(int listening, const struct addr *expected, size_t expected_coun
         struct sockaddr_storage ss;
         socklen_t len = sizeof(ss);
         int fd = accept4(listening, (struct sockaddr *)&ss, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS))
+            return -errno;
         if (fd < 0)
             return -EAGAIN;
         sockaddr_to((struct sockaddr *)&ss, ret_peer);

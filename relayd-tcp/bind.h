@@ -9,6 +9,7 @@
 int bind_listen(const struct relay *r, const struct n2_open *o, struct addr *ret_bound,
                 struct n2_refusal *ret_refused);
 /* Accepts one connection from an expected peer (none, or an unspecified address: any). -EAGAIN:
- * none so far; others were reset and counted in *refused. Otherwise the descriptor and its peer. */
+ * none so far; others were reset and counted in *refused. Another negative errno: there is one, and
+ * no descriptor or memory for it. Otherwise the descriptor and its peer. */
 int bind_accept(int listening, const struct addr *expected, size_t expected_count,
                 uint64_t *refused, struct addr *ret_peer);

@@ -1,4 +1,5 @@
 /* BIND: waiting for the peer. */
+#include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -8,13 +9,18 @@
 static void on_peer(struct hot *h, uint32_t events)
 {
     struct flow *f = LIST_ENTRY(h, struct flow, stream.leg[1]);
+    const struct n2_refusal starved = {N2_FULL, N2_CAUSE_NONE, "no descriptor for the peer"};
     struct addr peer;
     (void)events;
 
     int fd = bind_accept(h->fd, f->expected.peers, f->expected.count,
                          &f->relay->stats.bind_peers_refused, &peer);
-    if (fd < 0)
+    if (fd < 0) {
+        /* It would stay in the queue, and the socket readable. */
+        if (fd != -EAGAIN)
+            flow_finish(f, &starved, N2_END_NONE);
         return;
+    }
     close(hot_remove(f->relay->base.loop, h));
     free(f->expected.peers);
     sm_move(&f->sm, FLOW_PARKED);

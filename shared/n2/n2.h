@@ -13,6 +13,7 @@
 
 #define N2_VERSION          1
 #define N2_MESSAGE_MAX      (1u << 20)
+#define N2_BODY_MAX         (N2_MESSAGE_MAX - 64) /* a Request or Reply; the rest is SP's */
 #define N2_CALLS_MAX        1024
 #define N2_EVENTS_MAX       1024
 #define N2_DESTINATIONS_MAX 32

@@ -10,8 +10,6 @@
 enum {
     CALL_TIMEOUT_MS = 2000,
     RETRY_MS = 100,
-    REDIAL_FIRST_MS = 3000, /* by far longer than the dialer waits between its tries */
-    REDIAL_MOST_MS = 60000,
     INVENTORY_PAGE = 512,
     LEASE_MIN_MS = 100,
 };
@@ -496,19 +494,12 @@ static void on_watch_reply(void *arg, int status, const uint8_t *bytes, size_t l
 
 /* ---- the connection ---- */
 
-static void redial_later(struct n2_client *c, uint32_t ms)
-{
-    c->redial_ms = ms;
-    loop_timer_start(c->loop, &c->redial, ms);
-}
-
 static void on_up(void *arg)
 {
     struct n2_client *c = arg;
 
     c->connected = true;
     c->stats.connections++;
-    loop_timer_stop(c->loop, &c->redial);
     if (c->sm.state == CLIENT_DOWN)
         say_hello(c);
 }
@@ -520,7 +511,6 @@ static void on_down(void *arg)
     c->connected = false;
     close_legs(c);
     go_down(c);
-    redial_later(c, REDIAL_FIRST_MS);
 }
 
 static const struct n2_dialer_ops dialer_ops = {on_up, on_down};
@@ -536,24 +526,6 @@ static int dial(struct n2_client *c, struct err *e)
     n2_dialer_close(c->dialer);
     c->dialer = NULL;
     return err_set(e, "out of memory");
-}
-
-/* nng (1.5) dials no more once a peer has hung up on it in the middle of the handshake, as one does
- * that is killed while it starts. So who has had no connection for long begins anew; nobody is at
- * the other end whom closing could meet. */
-static void on_redial(struct wheel_timer *t)
-{
-    struct n2_client *c = LIST_ENTRY(t, struct n2_client, redial);
-    uint32_t next = c->redial_ms * 2;
-    struct err e;
-
-    n2_dialer_close(c->dialer);
-    c->dialer = NULL;
-    c->watch_stale = false;
-    c->watch_call = 0;
-    if (dial(c, &e) != 0)
-        log_warn("relay_dial", LOG_STR("url", c->url), LOG_STR("error", e.text));
-    redial_later(c, next < REDIAL_MOST_MS ? next : REDIAL_MOST_MS);
 }
 
 static void client_free(struct n2_client *c)
@@ -590,7 +562,6 @@ int n2_client_open(struct loop *l, const struct n2_client_config *config,
     loop_task_init(&c->flush, on_flush);
     wheel_timer_init(&c->lease, on_lease_end);
     wheel_timer_init(&c->retry, on_retry);
-    wheel_timer_init(&c->redial, on_redial);
     c->url = strdup(config->url);
     c->arena = n2_arena_new();
     c->waiting = calloc(N2_CALLS_MAX, sizeof(struct flight));
@@ -605,7 +576,6 @@ int n2_client_open(struct loop *l, const struct n2_client_config *config,
         client_free(c);
         return -1;
     }
-    redial_later(c, REDIAL_FIRST_MS);
     *ret = c;
     return 0;
 }
@@ -617,7 +587,6 @@ void n2_client_close(struct n2_client *c)
     loop_unpost(&c->flush);
     loop_timer_stop(c->loop, &c->lease);
     loop_timer_stop(c->loop, &c->retry);
-    loop_timer_stop(c->loop, &c->redial);
     client_free(c);
 }
 

@@ -38,8 +38,7 @@ struct n2_client {
     size_t waiting_count, flying_count;
     uint64_t calls_sent_at, watch_sent_at, watch_call, after_seq;
     struct loop_task flush;
-    struct wheel_timer lease, retry, redial;
-    uint32_t redial_ms;
+    struct wheel_timer lease, retry;
 
     uint32_t inventory;        /* its number; assocs that it listed carry it */
     uint64_t inventory_before; /* assocs with lower call ids must be listed */

@@ -1,22 +1,17 @@
-/* N2 structs <-> octets. Pure; the only user of the generated messages.
+/* N2 structs <-> octets. Pure; nobody else uses the generated messages.
  *
  * Encoders append to a buf and rest on one property of protobuf: the concatenation of two encoded
  * messages is the encoding of their merge. So a request is its head and then its calls, each
  * appended when it arises; nothing is kept until the message is sent. Check buf.failed at the end.
  *
- * Decoders refuse (-1) what is not the message at all. What is wrong with a single call is marked in
- * that call (n2_call.invalid), so that its neighbours are carried out. All that decoding allocates
- * comes from the arena. */
+ * Decoders refuse (-1) what is not the message at all. What is wrong with a single call is marked
+ * in that call (n2_call.invalid), so that its neighbours are carried out. All that decoding
+ * allocates comes from the arena. */
 #pragma once
 
 #include "shared/base/buf.h"
 #include "shared/n2/n2.h"
-
-struct n2_arena;
-struct n2_arena *n2_arena_new(void);
-void n2_arena_free(struct n2_arena *a);
-/* Everything decoded with it is gone. */
-void n2_arena_reset(struct n2_arena *a);
+#include "shared/n2/n2_arena.h"
 
 void n2_put_request_head(struct buf *b, const struct n2_head *head);
 void n2_put_call(struct buf *b, const struct n2_call *call);

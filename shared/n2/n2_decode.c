@@ -2,83 +2,25 @@
  * whatever is out of range is found here, so that nobody behind this file sees it. */
 #include "shared/n2/n2_codec.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "proto/n2.pb-c.h"
 
-/* ---- the arena: blocks that are handed out from the front and forgotten together ---- */
-
-enum { ARENA_BLOCK = 64 * 1024 };
-
-struct arena_block {
-    struct arena_block *next;
-    size_t size, used;
-    max_align_t data[];
-};
-
-struct n2_arena {
-    struct arena_block *blocks; /* the newest first */
-};
-
-static void *arena_alloc(void *arena, size_t n)
+static void *alloc(void *arena, size_t n)
 {
-    struct n2_arena *a = arena;
-    size_t rounded = (n + sizeof(max_align_t) - 1) / sizeof(max_align_t) * sizeof(max_align_t);
-    struct arena_block *b = a->blocks;
-
-    if (b == NULL || b->size - b->used < rounded) {
-        size_t size = rounded > ARENA_BLOCK ? rounded : ARENA_BLOCK;
-        b = malloc(sizeof(*b) + size);
-        if (b == NULL)
-            return NULL;
-        *b = (struct arena_block){.next = a->blocks, .size = size};
-        a->blocks = b;
-    }
-    void *at = (char *)b->data + b->used;
-    b->used += rounded;
-    return at;
+    return n2_arena_alloc(arena, n);
 }
 
-static void arena_forget(void *arena, void *p)
+static void forget(void *arena, void *p)
 {
     (void)arena;
     (void)p;
 }
 
-struct n2_arena *n2_arena_new(void)
-{
-    return calloc(1, sizeof(struct n2_arena));
-}
-
-/* One block is kept for the next message. */
-void n2_arena_reset(struct n2_arena *a)
-{
-    while (a->blocks != NULL && (a->blocks->next != NULL || a->blocks->size > ARENA_BLOCK)) {
-        struct arena_block *next = a->blocks->next;
-        free(a->blocks);
-        a->blocks = next;
-    }
-    if (a->blocks != NULL)
-        a->blocks->used = 0;
-}
-
-void n2_arena_free(struct n2_arena *a)
-{
-    if (a == NULL)
-        return;
-    while (a->blocks != NULL) {
-        struct arena_block *next = a->blocks->next;
-        free(a->blocks);
-        a->blocks = next;
-    }
-    free(a);
-}
-
 static ProtobufCMessage *unpack(struct n2_arena *a, const ProtobufCMessageDescriptor *type,
                                 const uint8_t *bytes, size_t len)
 {
-    ProtobufCAllocator allocator = {arena_alloc, arena_forget, a};
+    ProtobufCAllocator allocator = {alloc, forget, a};
 
     return protobuf_c_message_unpack(type, &allocator, len, bytes);
 }
@@ -113,7 +55,7 @@ static bool get_endpoint(const N2__V1__Endpoint *e, struct addr *ret)
 /* NULL when one of them is malformed, or without memory. */
 static const struct addr *get_endpoints(struct n2_arena *a, N2__V1__Endpoint **e, size_t n)
 {
-    struct addr *list = arena_alloc(a, (n + 1) * sizeof(*list));
+    struct addr *list = n2_arena_alloc(a, (n + 1) * sizeof(*list));
 
     for (size_t i = 0; list != NULL && i < n; i++) {
         if (!get_endpoint(e[i], &list[i]))
@@ -181,7 +123,7 @@ static void get_hello(struct n2_arena *a, const N2__V1__Hello *m, struct n2_call
 
 static bool get_audit(struct n2_arena *a, const N2__V1__Open *m, struct n2_open *o)
 {
-    struct n2_audit *list = arena_alloc(a, (m->n_audit + 1) * sizeof(*list));
+    struct n2_audit *list = n2_arena_alloc(a, (m->n_audit + 1) * sizeof(*list));
     size_t octets = 0;
 
     if (list == NULL || m->n_audit > N2_AUDIT_MAX)
@@ -201,7 +143,7 @@ static bool get_audit(struct n2_arena *a, const N2__V1__Open *m, struct n2_open 
 
 static void get_open(struct n2_arena *a, const N2__V1__Open *m, struct n2_call *ret)
 {
-    struct n2_open *o = arena_alloc(a, sizeof(*o));
+    struct n2_open *o = n2_arena_alloc(a, sizeof(*o));
 
     ret->u.open = o;
     if (o == NULL) {
@@ -299,12 +241,14 @@ int n2_request_decode(struct n2_arena *a, const uint8_t *bytes, size_t len, stru
     memset(ret, 0, sizeof(*ret));
     if (m == NULL)
         return -1;
-    ret->head = (struct n2_head){m->version, m->server_id, m->server_epoch, m->relay_epoch, m->acked};
+    ret->head =
+        (struct n2_head){m->version, m->server_id, m->server_epoch, m->relay_epoch, m->acked};
     if (m->version != N2_VERSION)
         return 0;
-    if (!is_name(m->server_id) || m->server_epoch == 0 || m->n_calls == 0 || m->n_calls > N2_CALLS_MAX)
+    if (!is_name(m->server_id) || m->server_epoch == 0 || m->n_calls == 0 ||
+        m->n_calls > N2_CALLS_MAX)
         return -1;
-    struct n2_call *calls = arena_alloc(a, m->n_calls * sizeof(*calls));
+    struct n2_call *calls = n2_arena_alloc(a, m->n_calls * sizeof(*calls));
     if (calls == NULL)
         return -1;
     for (size_t i = 0; i < m->n_calls; i++) {
@@ -323,7 +267,7 @@ int n2_request_decode(struct n2_arena *a, const uint8_t *bytes, size_t len, stru
 static bool get_hello_answer(struct n2_arena *a, const N2__V1__HelloAnswer *m,
                              struct n2_hello_answer *ret)
 {
-    enum n2_kind *kinds = arena_alloc(a, (m->n_kinds + 1) * sizeof(*kinds));
+    enum n2_kind *kinds = n2_arena_alloc(a, (m->n_kinds + 1) * sizeof(*kinds));
 
     memset(ret, 0, sizeof(*ret));
     if (!is_name(m->relay_id) || kinds == NULL || m->lease_ms == 0)
@@ -377,7 +321,8 @@ static bool get_event(const N2__V1__Event *m, struct n2_event *ret)
     ret->type = (enum n2_event_type)m->type;
     ret->end = (unsigned)m->end < N2_END_COUNT ? (enum n2_end)m->end : N2_END_RELAY_ERROR;
     get_counters(m->counters, &ret->counters);
-    if (ret->type == N2_EVENT_OPENED && (m->opened == NULL || !get_open_answer(m->opened, &ret->opened)))
+    if (ret->type == N2_EVENT_OPENED &&
+        (m->opened == NULL || !get_open_answer(m->opened, &ret->opened)))
         return false;
     if (ret->type == N2_EVENT_FAILED) {
         if (m->failed == NULL)
@@ -390,7 +335,7 @@ static bool get_event(const N2__V1__Event *m, struct n2_event *ret)
 static bool get_watch_answer(struct n2_arena *a, const N2__V1__WatchAnswer *m,
                              struct n2_watch_answer *ret)
 {
-    struct n2_event *events = arena_alloc(a, (m->n_events + 1) * sizeof(*events));
+    struct n2_event *events = n2_arena_alloc(a, (m->n_events + 1) * sizeof(*events));
 
     memset(ret, 0, sizeof(*ret));
     if (events == NULL || m->n_events > N2_EVENTS_MAX)
@@ -413,7 +358,7 @@ static bool get_watch_answer(struct n2_arena *a, const N2__V1__WatchAnswer *m,
 static bool get_inventory_answer(struct n2_arena *a, const N2__V1__InventoryAnswer *m,
                                  struct n2_inventory_answer *ret)
 {
-    struct n2_held *held = arena_alloc(a, (m->n_held + 1) * sizeof(*held));
+    struct n2_held *held = n2_arena_alloc(a, (m->n_held + 1) * sizeof(*held));
 
     memset(ret, 0, sizeof(*ret));
     if (held == NULL || m->n_held > 1024)
@@ -477,7 +422,7 @@ int n2_reply_decode(struct n2_arena *a, const uint8_t *bytes, size_t len, struct
     memset(ret, 0, sizeof(*ret));
     if (m == NULL || m->version != N2_VERSION || m->n_answers > N2_CALLS_MAX)
         return -1;
-    struct n2_answer *answers = arena_alloc(a, (m->n_answers + 1) * sizeof(*answers));
+    struct n2_answer *answers = n2_arena_alloc(a, (m->n_answers + 1) * sizeof(*answers));
     if (answers == NULL)
         return -1;
     for (size_t i = 0; i < m->n_answers; i++) {

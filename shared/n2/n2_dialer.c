@@ -7,7 +7,8 @@
  *
  * What fails: no connection (receiving times out), connection lost while in flight (ECONNRESET:
  * resending is off, the layer above retries), dialer closed (everything ends, nothing is told).
- * While there is no connection, nng's dialer is replaced from time to time: it may have given up. */
+ * While there is no connection, nng's dialer is replaced from time to time: it may have given up.
+ */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

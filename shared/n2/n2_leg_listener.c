@@ -197,8 +197,7 @@ static void on_accept_again(struct wheel_timer *t)
 static void pause_accepting(struct n2_leg_listener *l)
 {
     if (!l->starved)
-        log_warn("legs_accept_failed", LOG_STR("path", l->path),
-                 LOG_STR("error", strerror(errno)));
+        log_warn("legs_accept_failed", LOG_STR("path", l->path), LOG_STR("error", strerror(errno)));
     l->starved = true;
     hot_mask(l->loop, &l->hot, 0);
     loop_timer_start(l->loop, &l->accept_again, ACCEPT_AGAIN_MS);

@@ -1,9 +1,9 @@
-/* nng <-> the loop: whole messages in, whole messages out, everything delivered on the loop's thread.
- * Behind this header, and nowhere else, stands nng; it calls back on threads of its own, which hand
- * over in n2_crossing.h.
+/* nng <-> the loop: whole messages in, whole messages out, everything delivered on the loop's
+ * thread. Behind this header, and nowhere else, stands nng; it calls back on threads of its own,
+ * which hand over in n2_crossing.h.
  *
  * No function here calls back before it returns. Bytes given to a callback are valid until it
- * returns; bytes given to a function are copied. Messages over N2_MESSAGE_MAX close the connection
+ * returns; bytes given to a function are copied. Bytes beyond N2_BODY_MAX may cost the connection
  * they came on. On ipc:// a peer whose user id is neither ours, nor 0, nor listed is refused. */
 #pragma once
 

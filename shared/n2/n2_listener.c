@@ -7,11 +7,15 @@
  *
  * What fails: the asker is gone (nng drops the reply), it does not read (the send times out and the
  * reply is dropped), listener closed (everything ends, nothing is told). A door that may have
- * stopped accepting is replaced; who had come through it has to come again. */
+ * stopped accepting is knocked at; one that does not answer is opened anew, and who had come
+ * through it has to come again. */
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include <nng/nng.h>
 #include <nng/protocol/reqrep0/rep.h>
@@ -20,14 +24,18 @@
 #include "shared/n2/n2.h"
 #include "shared/n2/n2_link_impl.h"
 
-enum { SEND_TIMEOUT_MS = 5000, CONTEXTS_AT_START = 4, CHECK_DOORS_MS = 1000 };
+enum { SEND_TIMEOUT_MS = 5000, CONTEXTS_AT_START = 4, CHECK_DOORS_MS = 1000, KNOCK_MS = 500 };
 
 /* One URL. */
 struct door {
+    struct n2_listener *owner;
     char *url;
     nng_listener listener;
-    uint64_t failures; /* of accepting, so far */
+    uint64_t failures; /* of accepting, that it has been looked at for */
     bool broken;       /* could not be opened again; to be tried again */
+    size_t heard;      /* octets, since we knocked */
+    struct hot knock;  /* our own connection, waiting for an answer */
+    struct wheel_timer no_answer;
 };
 
 struct n2_listener {
@@ -56,6 +64,19 @@ struct n2_inbound {
     nng_aio *aio;
     _Atomic enum inbound_state state;
 };
+
+/* A greeting and a request of one word, which inbound_deliver answers by itself:
+ *
+ *   00 'S' 'P' 00  00 30 (REQ)  00 00 | 01 (message)  length be64  request id be32  "knock" */
+static const uint8_t knock[] = {0, 'S', 'P', 0, 0,    0x30, 0, 0, 1,   0,   0,   0,   0,
+                                0, 0,   0,   9, 0x80, 0,    0, 1, 'k', 'n', 'o', 'c', 'k'};
+enum { KNOCK_WORD = 5, GREETING_LEN = 8 };
+
+static bool is_knock(const nng_msg *msg)
+{
+    return nng_msg_len(msg) == KNOCK_WORD &&
+           memcmp(nng_msg_body((nng_msg *)(uintptr_t)msg), "knock", KNOCK_WORD) == 0;
+}
 
 /* ---- contexts ---- */
 
@@ -121,6 +142,11 @@ static void inbound_deliver(struct n2_inbound *in)
     if (atomic_load(&l->receiving) == 0)
         overloaded = l->context_count >= l->contexts_max || !inbound_open(l);
     nng_aio_set_msg(in->aio, NULL);
+    if (is_knock(msg)) {
+        nng_msg_free(msg);
+        n2_inbound_reply(in, "here", 4);
+        return;
+    }
     l->ops->request(l->arg, in, pipe, nng_msg_body(msg), nng_msg_len(msg), overloaded);
     nng_msg_free(msg);
 }
@@ -190,6 +216,71 @@ static uint64_t door_failures(nng_stat *stats, const struct door *d)
     return other != NULL ? nng_stat_value(other) : d->failures;
 }
 
+static void door_reopen(struct door *d)
+{
+    nng_listener_close(d->listener);
+    int rc = door_open(d->owner, d);
+    d->broken = rc != 0;
+    log_warn("n2_listener_replaced", LOG_STR("url", d->url),
+             LOG_STR("error", rc != 0 ? nng_strerror(rc) : NULL));
+}
+
+static void end_knock(struct door *d)
+{
+    int fd = hot_take(&d->knock);
+
+    loop_timer_stop(d->owner->loop, &d->no_answer);
+    if (fd >= 0)
+        close(fd);
+}
+
+static void on_answer(struct hot *h, uint32_t events)
+{
+    struct door *d = LIST_ENTRY(h, struct door, knock);
+    uint8_t octets[64];
+    (void)events;
+
+    ssize_t n = recv(h->fd, octets, sizeof(octets), MSG_DONTWAIT);
+    if (n < 0 && errno == EAGAIN)
+        return;
+    d->heard += n > 0 ? (size_t)n : 0;
+    if (n > 0 && d->heard <= GREETING_LEN)
+        return; /* greeted, and that nng does even when it accepts nobody any more */
+    end_knock(d);
+    if (n <= 0)
+        door_reopen(d);
+}
+
+static void on_no_answer(struct wheel_timer *t)
+{
+    struct door *d = LIST_ENTRY(t, struct door, no_answer);
+
+    end_knock(d);
+    door_reopen(d);
+}
+
+static void door_knock(struct door *d)
+{
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+    const char *path = d->url + strlen("ipc://");
+
+    if (d->knock.fd >= 0 || strlen(path) >= sizeof(un.sun_path))
+        return;
+    memcpy(un.sun_path, path, strlen(path));
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return;
+    d->heard = 0;
+    if (connect(fd, (struct sockaddr *)&un, sizeof(un)) == 0 &&
+        send(fd, knock, sizeof(knock), MSG_NOSIGNAL) == sizeof(knock) &&
+        hot_add(d->owner->loop, &d->knock, fd, EPOLLIN) == 0) {
+        loop_timer_start(d->owner->loop, &d->no_answer, KNOCK_MS);
+        return;
+    }
+    close(fd);
+    door_reopen(d); /* nobody there, or its queue is full */
+}
+
 static void on_check_doors(struct wheel_timer *t)
 {
     struct n2_listener *l = LIST_ENTRY(t, struct n2_listener, check_doors);
@@ -200,12 +291,14 @@ static void on_check_doors(struct wheel_timer *t)
         return;
     for (size_t i = 0; i < l->door_count; i++) {
         struct door *d = &l->doors[i];
-        if (!d->broken && door_failures(stats, d) == d->failures)
-            continue;
-        nng_listener_close(d->listener);
-        int rc = door_open(l, d);
-        d->broken = rc != 0;
-        log_warn("n2_listener_replaced", LOG_STR("url", d->url), LOG_STR("result", nng_strerror(rc)));
+        uint64_t failures = door_failures(stats, d);
+        if (strncmp(d->url, "ipc://", 6) != 0)
+            continue; /* over TCP nng knows better */
+        if (d->broken)
+            door_reopen(d);
+        else if (failures != d->failures)
+            door_knock(d);
+        d->failures = d->broken || failures < d->failures ? d->failures : failures;
     }
     nng_stats_free(stats);
 }
@@ -266,6 +359,8 @@ void n2_listener_close(struct n2_listener *l)
     if (l == NULL)
         return;
     loop_timer_stop(l->loop, &l->check_doors);
+    for (size_t i = 0; i < l->door_count; i++)
+        end_knock(&l->doors[i]);
     crossing_close(&l->crossing, listener_teardown, listener_free);
 }
 
@@ -280,6 +375,10 @@ static bool copy_config(struct n2_listener *l, const struct n2_listener_config *
     for (; l->uid_count < config->uid_count; l->uid_count++)
         l->uids[l->uid_count] = config->uids[l->uid_count];
     for (; l->door_count < config->url_count; l->door_count++) {
+        struct door *d = &l->doors[l->door_count];
+        d->owner = l;
+        hot_init(&d->knock, on_answer);
+        wheel_timer_init(&d->no_answer, on_no_answer);
         if ((l->doors[l->door_count].url = strdup(config->urls[l->door_count])) == NULL)
             return false;
     }

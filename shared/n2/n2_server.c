@@ -28,6 +28,14 @@ static void refuse_message(struct n2_server *s, struct n2_inbound *in, enum n2_r
     n2_inbound_reply(in, s->reply.data, s->reply.len);
 }
 
+static void send_reply(struct n2_server *s, struct n2_inbound *in)
+{
+    if (s->reply.failed)
+        refuse_message(s, in, N2_FULL, "the answers do not fit into a message");
+    else
+        n2_inbound_reply(in, s->reply.data, s->reply.len);
+}
+
 static void put_refusal(struct n2_server *s, const struct n2_call *c, enum n2_refusal_code code,
                         const char *text)
 {
@@ -183,11 +191,11 @@ static void take_update(struct n2_server *s, struct n2_session *x, const struct 
         put_refusal(s, c, N2_EXPIRED, NULL);
         return;
     }
-    if (c->u.update.revision > g->revision) {
-        g->revision = c->u.update.revision;
-        s->service->update(s->arg, g, &c->u.update.limits);
-    }
     a.u.update_revision = g->revision;
+    if (c->u.update.revision > g->revision) {
+        a.u.update_revision = g->revision = c->u.update.revision;
+        s->service->update(s->arg, g, &c->u.update.limits); /* may end it: g may be gone */
+    }
     n2_put_answer(&s->reply, &a);
 }
 
@@ -257,7 +265,7 @@ static void take_calls(struct n2_server *s, const struct n2_request *r, struct n
     if (stale != NULL) {
         for (size_t i = 0; i < r->call_count; i++)
             put_refusal(s, &r->calls[i], N2_STALE, stale);
-        n2_inbound_reply(in, s->reply.data, s->reply.len);
+        send_reply(s, in);
         return;
     }
     n2_session_renew_lease(x);
@@ -274,7 +282,7 @@ static void take_calls(struct n2_server *s, const struct n2_request *r, struct n
     }
     for (size_t i = 0; i < r->call_count; i++)
         take_call(s, x, &r->calls[i]);
-    n2_inbound_reply(in, s->reply.data, s->reply.len);
+    send_reply(s, in);
 }
 
 static void on_request(void *arg, struct n2_inbound *in, uint32_t pipe, const uint8_t *bytes,
@@ -292,7 +300,8 @@ static void on_request(void *arg, struct n2_inbound *in, uint32_t pipe, const ui
     int rc = n2_request_decode(s->arena, bytes, len, &r);
     if (rc != 0 || r.head.version != N2_VERSION) {
         s->stats.bad_messages++;
-        refuse_message(s, in, rc != 0 ? N2_BAD : N2_UNSUPPORTED, rc != 0 ? "not a Request" : "version");
+        refuse_message(s, in, rc != 0 ? N2_BAD : N2_UNSUPPORTED,
+                       rc != 0 ? "not a Request" : "version");
         n2_arena_reset(s->arena);
         return;
     }
@@ -309,7 +318,7 @@ static void on_request(void *arg, struct n2_inbound *in, uint32_t pipe, const ui
             put_refusal(s, first, N2_EXPIRED, NULL);
         else
             take_hello(s, &r.head, first, pipe);
-        n2_inbound_reply(in, s->reply.data, s->reply.len);
+        send_reply(s, in);
     } else {
         take_calls(s, &r, in, pipe);
     }
@@ -320,7 +329,8 @@ static void on_gone(void *arg, uint32_t pipe)
 {
     struct n2_server *s = arg;
 
-    LIST_FOREACH(node, &s->sessions) {
+    LIST_FOREACH(node, &s->sessions)
+    {
         struct n2_session *x = LIST_ENTRY(node, struct n2_session, node);
         if (x->pipe == pipe) {
             x->pipe = 0;
@@ -331,23 +341,37 @@ static void on_gone(void *arg, uint32_t pipe)
 
 /* ---- legs ---- */
 
+/* The grant that waits for this leg; of several servers that know the id, the one whose ticket it
+ * shows. */
+static struct n2_grant *grant_of(struct n2_server *s, const struct n2_attach *a, bool *ret_right)
+{
+    struct n2_grant *found = NULL;
+
+    *ret_right = false;
+    if (a->association == NULL)
+        return NULL;
+    LIST_FOREACH(node, &s->sessions)
+    {
+        struct n2_session *x = LIST_ENTRY(node, struct n2_session, node);
+        struct idmap_node *known = idmap_find(&x->grants, a->association);
+        struct n2_grant *g = known != NULL ? IDMAP_ENTRY(known, struct n2_grant, node) : NULL;
+        if (g == NULL || g->state != N2_GRANT_OPENED || !g->attachable)
+            continue;
+        found = g;
+        *ret_right = a->ticket != NULL && secret_equal(g->ticket, a->ticket, N2_TICKET_LEN);
+        if (*ret_right)
+            break;
+    }
+    return found;
+}
+
 static void on_attach(void *arg, const struct n2_attach *a, int fd)
 {
     struct n2_server *s = arg;
+    bool right;
+    struct n2_grant *g = grant_of(s, a, &right);
 
-    LIST_FOREACH(node, &s->sessions) {
-        struct n2_session *x = LIST_ENTRY(node, struct n2_session, node);
-        struct idmap_node *known = a->association ? idmap_find(&x->grants, a->association) : NULL;
-        if (known == NULL)
-            continue;
-        struct n2_grant *g = IDMAP_ENTRY(known, struct n2_grant, node);
-        if (g->state != N2_GRANT_OPENED || !g->attachable)
-            continue;
-        if (a->ticket == NULL || !secret_equal(g->ticket, a->ticket, N2_TICKET_LEN)) {
-            log_warn("legs_wrong_ticket", LOG_STR("server", x->id));
-            s->service->end(s->arg, g, N2_END_RELAY_ERROR);
-            break;
-        }
+    if (g != NULL && right) {
         g->state = N2_GRANT_ATTACHED;
         g->attachable = false;
         s->service->attach(s->arg, g, a, fd);
@@ -355,13 +379,18 @@ static void on_attach(void *arg, const struct n2_attach *a, int fd)
     }
     if (fd >= 0)
         close(fd);
+    if (g != NULL) {
+        log_warn("legs_wrong_ticket", LOG_STR("server", n2_grant_server_id(g)));
+        s->service->end(s->arg, g, N2_END_RELAY_ERROR);
+    }
 }
 
 /* ---- life ---- */
 
 static bool events_wait(const struct n2_server *s)
 {
-    LIST_FOREACH(node, &s->sessions) {
+    LIST_FOREACH(node, &s->sessions)
+    {
         const struct n2_session *x = LIST_ENTRY(node, struct n2_session, node);
         if (x->leased && x->events.count > 0)
             return true;
@@ -399,6 +428,7 @@ static void server_free(struct n2_server *s)
     n2_leg_listener_close(s->legs);
     n2_arena_free(s->arena);
     buf_fini(&s->reply);
+    buf_fini(&s->watch_reply);
     free(s->legs_url);
     free(s);
 }
@@ -443,7 +473,8 @@ int n2_server_open(struct loop *l, const struct n2_server_config *config,
     list_init(&s->sessions);
     loop_task_init(&s->drained, on_drained);
     wheel_timer_init(&s->farewell, on_farewell);
-    buf_init(&s->reply, N2_MESSAGE_MAX);
+    buf_init(&s->reply, N2_BODY_MAX);
+    buf_init(&s->watch_reply, N2_BODY_MAX);
     s->arena = n2_arena_new();
     s->legs_url = calloc(1, 8 + (config->legs ? strlen(config->legs) : 0));
     if (s->arena == NULL || s->legs_url == NULL) {
@@ -488,7 +519,7 @@ void n2_server_drain(struct n2_server *s)
 {
     s->draining = true;
     LIST_FOREACH(node, &s->sessions)
-        n2_session_answer_watch(LIST_ENTRY(node, struct n2_session, node));
+    n2_session_answer_watch(LIST_ENTRY(node, struct n2_session, node));
     if (s->grants == 0)
         loop_post(s->loop, &s->drained);
 }
@@ -505,7 +536,8 @@ uint64_t n2_server_epoch(const struct n2_server *s)
 
 bool n2_server_protects(const struct n2_server *s, const struct addr *a, bool local)
 {
-    LIST_FOREACH(node, &s->sessions) {
+    LIST_FOREACH(node, &s->sessions)
+    {
         const struct n2_session *x = LIST_ENTRY(node, struct n2_session, node);
         for (size_t i = 0; i < x->protect_count; i++) {
             const struct addr *p = &x->protect[i];
@@ -520,7 +552,8 @@ bool n2_server_protects(const struct n2_server *s, const struct addr *a, bool lo
 void n2_server_stats(const struct n2_server *s, struct n2_server_stats *ret)
 {
     *ret = s->stats;
-    LIST_FOREACH(node, &s->sessions) {
+    LIST_FOREACH(node, &s->sessions)
+    {
         if (LIST_ENTRY(node, struct n2_session, node)->leased)
             ret->sessions_live++;
     }
@@ -528,9 +561,10 @@ void n2_server_stats(const struct n2_server *s, struct n2_server_stats *ret)
 
 void n2_server_each(struct n2_server *s, void (*fn)(struct n2_grant *g, void *arg), void *arg)
 {
-    LIST_FOREACH(node, &s->sessions) {
+    LIST_FOREACH(node, &s->sessions)
+    {
         struct n2_session *x = LIST_ENTRY(node, struct n2_session, node);
         LIST_FOREACH_SAFE(it, &x->live)
-            fn(LIST_ENTRY(it, struct n2_grant, in_session), arg);
+        fn(LIST_ENTRY(it, struct n2_grant, in_session), arg);
     }
 }

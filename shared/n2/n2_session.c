@@ -9,7 +9,8 @@
 
 struct n2_session *n2_session_find(struct n2_server *s, const char *id)
 {
-    LIST_FOREACH(node, &s->sessions) {
+    LIST_FOREACH(node, &s->sessions)
+    {
         struct n2_session *x = LIST_ENTRY(node, struct n2_session, node);
         if (strcmp(x->id, id) == 0)
             return x;
@@ -41,7 +42,8 @@ static void on_answer_watch(struct loop_task *t)
 /* A server that holds nothing and has not been heard of is the first to make room. */
 static void make_room(struct n2_server *s)
 {
-    LIST_FOREACH_SAFE(node, &s->sessions) {
+    LIST_FOREACH_SAFE(node, &s->sessions)
+    {
         struct n2_session *x = LIST_ENTRY(node, struct n2_session, node);
         if (s->session_count >= SESSIONS_MAX && !x->leased && x->live_count == 0)
             n2_session_free(x);
@@ -110,7 +112,7 @@ void n2_session_retire(struct n2_session *x, uint64_t new_epoch)
     x->epoch = new_epoch;
     x->acked = 0;
     LIST_FOREACH(node, &x->live)
-        LIST_ENTRY(node, struct n2_grant, in_session)->call_id = 0;
+    LIST_ENTRY(node, struct n2_grant, in_session)->call_id = 0;
 }
 
 void n2_session_renew_lease(struct n2_session *x)
@@ -123,7 +125,8 @@ void n2_session_end_grants(struct n2_session *x, bool all, enum n2_end why)
 {
     struct n2_server *s = x->server;
 
-    LIST_FOREACH_SAFE(node, &x->live) {
+    LIST_FOREACH_SAFE(node, &x->live)
+    {
         struct n2_grant *g = LIST_ENTRY(node, struct n2_grant, in_session);
         if (all || g->state != N2_GRANT_ATTACHED)
             s->service->end(s->arg, g, why);
@@ -134,7 +137,8 @@ void n2_session_sweep(struct n2_session *x)
 {
     uint64_t now = loop_now(x->server->loop);
 
-    LIST_FOREACH_SAFE(node, &x->tombstones) {
+    LIST_FOREACH_SAFE(node, &x->tombstones)
+    {
         struct n2_grant *g = LIST_ENTRY(node, struct n2_grant, in_session);
         if (g->call_id < x->acked || g->forget_at <= now)
             n2_grant_free(g);
@@ -243,10 +247,10 @@ void n2_session_answer_watch(struct n2_session *x)
         .last_seq = r->last_seq,
     };
     s->service->load(s->arg, &a.u.watch.load);
-    buf_reset(&s->reply);
-    n2_put_reply_head(&s->reply, s->epoch, NULL);
-    n2_put_answer(&s->reply, &a);
-    n2_inbound_reply(in, s->reply.data, s->reply.len);
+    buf_reset(&s->watch_reply);
+    n2_put_reply_head(&s->watch_reply, s->epoch, NULL);
+    n2_put_answer(&s->watch_reply, &a);
+    n2_inbound_reply(in, s->watch_reply.data, s->watch_reply.len);
     free(events);
 }
 
@@ -279,7 +283,8 @@ void n2_session_inventory(struct n2_session *x, const struct n2_call *call, stru
         a.refused = (struct n2_refusal){.code = N2_FULL, .text = "memory"};
         goto out;
     }
-    LIST_FOREACH(node, &x->live) {
+    LIST_FOREACH(node, &x->live)
+    {
         const struct n2_grant *g = LIST_ENTRY(node, struct n2_grant, in_session);
         if (after == NULL || memcmp(g->node.id, after, ID_LEN) > 0)
             grants[n++] = g;

@@ -67,6 +67,7 @@ struct n2_server {
     char *legs_url;
     struct n2_arena *arena;
     struct buf reply;
+    struct buf watch_reply; /* a parked Watch may have to be answered within another request */
     struct list sessions;
     size_t session_count;
     uint32_t grants;

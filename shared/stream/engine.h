@@ -1,8 +1,8 @@
-/* An engine: one way to move octets from one socket to another. Every engine passes the same contract
- * suite (tests/contract/test_engine.c); copy is the reference.
+/* An engine: one way to move octets from one socket to another. Every engine passes the same
+ * contract suite (tests/contract/test_engine.c); copy is the reference.
  *
- * A turn (`pump`) first delivers what is held, then reads and delivers, up to a fair share, and never
- * blocks. What the writer does not take is held; while something is held nothing is read. */
+ * A turn (`pump`) first delivers what is held, then reads and delivers, up to a fair share, and
+ * never blocks. What the writer does not take is held; while something is held nothing is read. */
 #pragma once
 
 #include "shared/stream/stream.h"
@@ -33,8 +33,8 @@ bool leg_at_eof(int fd);
 
 /* A read that fills this much proves a direction bulky. */
 #define ENGINE_COPY_BUFFER (64 * 1024)
-/* Splice turns that end with the reader empty and moved less than this are better copied; so many in
- * a row and the direction goes back to copy. */
+/* Splice turns that end with the reader empty and moved less than this are better copied; so many
+ * in a row and the direction goes back to copy. */
 #define ENGINE_SMALL_TURN  (16 * 1024)
 #define ENGINE_SMALL_TURNS 8
 

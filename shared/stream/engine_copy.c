@@ -36,7 +36,8 @@ static void count(struct stream_pump *p, struct stream_dir *d, size_t n)
 /* False: the writer is reset. */
 static bool deliver_held(struct stream_pump *p, struct stream_dir *d, int to)
 {
-    ssize_t n = send(to, d->held + d->held_at, d->held_len - d->held_at, MSG_NOSIGNAL | MSG_DONTWAIT);
+    ssize_t n =
+        send(to, d->held + d->held_at, d->held_len - d->held_at, MSG_NOSIGNAL | MSG_DONTWAIT);
 
     if (n < 0)
         return would_block(errno);

@@ -1,5 +1,5 @@
-/* Pipes are dear: an unprivileged user gets small ones after fs.pipe-user-pages-soft, and each is two
- * descriptors. So they are lent to directions that proved bulky and taken back when idle. */
+/* Pipes are dear: an unprivileged user gets small ones after fs.pipe-user-pages-soft, and each is
+ * two descriptors. So they are lent to directions that proved bulky and taken back when idle. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -49,7 +49,8 @@ static struct pipe_loan *pipe_steal(struct stream_pump *p)
 {
     uint64_t now = loop_now(p->loop);
 
-    LIST_FOREACH(node, &p->pipes_lent) {
+    LIST_FOREACH(node, &p->pipes_lent)
+    {
         struct pipe_loan *l = LIST_ENTRY(node, struct pipe_loan, node);
         if (now - l->last_used < IDLE_MS)
             return NULL;
@@ -115,7 +116,8 @@ static void on_reclaim(struct wheel_timer *t)
     struct stream_pump *p = LIST_ENTRY(t, struct stream_pump, reclaim);
     uint64_t now = loop_now(p->loop);
 
-    LIST_FOREACH_SAFE(node, &p->pipes_lent) {
+    LIST_FOREACH_SAFE(node, &p->pipes_lent)
+    {
         struct pipe_loan *l = LIST_ENTRY(node, struct pipe_loan, node);
         if (now - l->last_used < IDLE_MS)
             break;

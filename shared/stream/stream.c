@@ -54,7 +54,8 @@ static void end(struct stream *s, enum stream_end why)
         return;
     s->ended = true;
     for (int i = 0; i < 2; i++) {
-        /* Nobody else can hold the socket that we made ourselves: closing it ends its events too. */
+        /* Nobody else can hold the socket that we made ourselves: closing it ends its events too.
+         */
         int fd = i == 0 ? hot_remove(p->loop, &s->leg[i]) : hot_take(&s->leg[i]);
         if (fd >= 0 && why != STREAM_CLOSED)
             reset_on_close(fd);
@@ -139,8 +140,7 @@ static bool turn(struct stream *s, int i, bool readable)
         return false;
     }
     enum engine_turn t = d->engine->pump(s->pump, d, s->leg[i].fd, s->leg[1 - i].fd,
-                                         readable && d->state == STREAM_OPEN,
-                                         left != 0 ? left : 1);
+                                         readable && d->state == STREAM_OPEN, left != 0 ? left : 1);
     switch (t) {
     case ENGINE_MORE:
         maybe_upgrade(s->pump, d);

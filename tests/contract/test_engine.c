@@ -18,8 +18,8 @@
 #include "tests/lib/loop_run.h"
 #include "tests/lib/sockpairs.h"
 
-#define KiB(n) ((uint64_t)(n) * 1024)
-#define MiB(n) ((uint64_t)(n) * 1024 * 1024)
+#define KiB(n) ((uint64_t)(n)*1024)
+#define MiB(n) ((uint64_t)(n)*1024 * 1024)
 
 enum { PATIENCE_MS = 10000, QUIET_MS = 300, PIPE_OCTETS = 256 * 1024, BUFFER = 128 * 1024 };
 enum { CLIENT, TARGET };
@@ -225,7 +225,8 @@ static void octets_arrive_intact_both_ways(void **state)
     assert_int_equal(j->stream.dir[0].octets, j->talker[CLIENT].sent);
     assert_int_equal(j->stream.dir[1].octets, j->talker[TARGET].sent);
     const struct stream_stats *s = stream_pump_stats(b->pump);
-    assert_int_equal(s->octets_copy + s->octets_splice, j->talker[CLIENT].sent + j->talker[TARGET].sent);
+    assert_int_equal(s->octets_copy + s->octets_splice,
+                     j->talker[CLIENT].sent + j->talker[TARGET].sent);
     assert_true(b->splice ? s->octets_splice > s->octets_copy : s->octets_splice == 0);
 }
 
@@ -604,7 +605,8 @@ static void success_is_never_announced_for_a_target_that_has_reset(void **state)
 
     joint_connect(b, j, BUFFER);
     talker_close(&j->talker[TARGET], true);
-    joint_start(b, j, (struct stream_start){.to_client = (const uint8_t *)"fine", .to_client_len = 4});
+    joint_start(b, j,
+                (struct stream_start){.to_client = (const uint8_t *)"fine", .to_client_len = 4});
     assert_ended(j, STREAM_TARGET_RESET);
     wait_for(b, client_knows_of_an_error);
     assert_int_equal(j->talker[CLIENT].error, ECONNRESET);
@@ -635,7 +637,8 @@ static void a_client_that_has_reset_resets_the_target(void **state)
 
     joint_connect(b, j, BUFFER);
     talker_close(&j->talker[CLIENT], true);
-    joint_start(b, j, (struct stream_start){.to_client = (const uint8_t *)"fine", .to_client_len = 4});
+    joint_start(b, j,
+                (struct stream_start){.to_client = (const uint8_t *)"fine", .to_client_len = 4});
     wait_for(b, ended);
     assert_ended(j, STREAM_CLIENT_GONE);
     wait_for(b, target_knows_of_an_error);
@@ -664,7 +667,8 @@ static void nothing_behind_an_urgent_octet_is_lost(void **state)
     assert_int_equal(send(j->talker[CLIENT].hot.fd, "!", 1, MSG_OOB | MSG_DONTWAIT), 1);
     uint8_t last[1000];
     pattern_fill(FROM_CLIENT, j->talker[CLIENT].sent, last, sizeof(last));
-    assert_int_equal(send(j->talker[CLIENT].hot.fd, last, sizeof(last), MSG_DONTWAIT), sizeof(last));
+    assert_int_equal(send(j->talker[CLIENT].hot.fd, last, sizeof(last), MSG_DONTWAIT),
+                     sizeof(last));
     j->talker[CLIENT].sent = j->talker[CLIENT].to_send += sizeof(last);
     shutdown(j->talker[CLIENT].hot.fd, SHUT_WR);
     loop_run_for(&b->loop, 50);
@@ -847,11 +851,9 @@ static int clear_bench(void **state)
 #define TEST(f, set) cmocka_unit_test_setup_teardown(f, set, clear_bench)
 /* What every engine owes. */
 #define SUITE(set)                                                                                 \
-        TEST(octets_arrive_intact_both_ways, set),                                                 \
-        TEST(an_octet_at_a_time_arrives, set),                                                     \
+    TEST(octets_arrive_intact_both_ways, set), TEST(an_octet_at_a_time_arrives, set),              \
         TEST(the_client_ends_first_and_the_target_goes_on, set),                                   \
-        TEST(the_target_ends_first_and_the_client_goes_on, set),                                   \
-        TEST(both_end_at_once, set),                                                               \
+        TEST(the_target_ends_first_and_the_client_goes_on, set), TEST(both_end_at_once, set),      \
         TEST(one_ends_while_the_other_is_in_the_middle, set),                                      \
         TEST(an_end_behind_octets_that_are_held_arrives_after_them, set),                          \
         TEST(a_reset_by_the_client_reaches_the_target, set),                                       \

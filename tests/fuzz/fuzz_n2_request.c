@@ -1,4 +1,5 @@
-/* Any octets as a Request. What is a good one is encoded again, to something that means the same. */
+/* Any octets as a Request. What is a good one is encoded again, to something that means the same.
+ */
 #undef NDEBUG
 #include <assert.h>
 #include <string.h>

@@ -16,7 +16,8 @@ void sock_reset(int fd);
 /* Descriptors of this process. */
 unsigned descriptors_open(void);
 
-/* The octet at an offset of the sequence that a seed begins; a lost, doubled or swapped octet shows. */
+/* The octet at an offset of the sequence that a seed begins; a lost, doubled or swapped octet
+ * shows. */
 uint8_t pattern_at(uint64_t seed, uint64_t offset);
 void pattern_fill(uint64_t seed, uint64_t offset, uint8_t *ret, size_t n);
 
@@ -29,9 +30,9 @@ struct talker {
     bool deaf;            /* does not read */
     bool fin;             /* ends once all is sent; done then */
     bool fin_sent;
-    bool eof;       /* heard the end */
-    bool garbled;   /* heard another octet than expected */
-    int error;      /* errno of the connection */
+    bool eof;     /* heard the end */
+    bool garbled; /* heard another octet than expected */
+    int error;    /* errno of the connection */
 };
 
 /* t owns fd. It says the sequence of seed `says` and expects that of `hears`. */

@@ -37,7 +37,8 @@ static struct addr at(const char *text)
 
 static struct n2_head head(void)
 {
-    return (struct n2_head){1, "socksd-1.example_x", UINT64_C(0x1122334455667788), relay_epoch, 300};
+    return (struct n2_head){1, "socksd-1.example_x", UINT64_C(0x1122334455667788), relay_epoch,
+                            300};
 }
 
 /* ---- both ways ---- */
@@ -65,7 +66,8 @@ static int decode_request(struct n2_arena *a, const char *vector, struct n2_requ
     return rc;
 }
 
-static void put_request(struct buf *b, const struct n2_head *h, const struct n2_call *calls, size_t n)
+static void put_request(struct buf *b, const struct n2_head *h, const struct n2_call *calls,
+                        size_t n)
 {
     n2_put_request_head(b, h);
     for (size_t i = 0; i < n; i++)
@@ -73,7 +75,8 @@ static void put_request(struct buf *b, const struct n2_head *h, const struct n2_
 }
 
 /* The calls are encoded to the vector's octets, and what the vector is decoded to as well. */
-static void request_is(const char *vector, const struct n2_head *h, const struct n2_call *calls, size_t n)
+static void request_is(const char *vector, const struct n2_head *h, const struct n2_call *calls,
+                       size_t n)
 {
     struct n2_arena *a = n2_arena_new();
     struct n2_request r;
@@ -96,8 +99,8 @@ static void request_is(const char *vector, const struct n2_head *h, const struct
     n2_arena_free(a);
 }
 
-static void put_reply(struct buf *b, const struct n2_refusal *refused, const struct n2_answer *answers,
-                      size_t n)
+static void put_reply(struct buf *b, const struct n2_refusal *refused,
+                      const struct n2_answer *answers, size_t n)
 {
     n2_put_reply_head(b, relay_epoch, refused);
     for (size_t i = 0; i < n; i++)
@@ -202,8 +205,10 @@ static void update_release_watch_and_inventory_are_as_python_encodes_them(void *
     const struct n2_head h = head();
     const struct n2_call update = {
         .id = 303, .remaining_ms = 2000, .what = N2_UPDATE, .u.update = {id1, 3, limits}};
-    const struct n2_call release = {.id = 304, .remaining_ms = 2000, .what = N2_RELEASE, .u.release = id1};
-    const struct n2_call watch = {.id = 305, .remaining_ms = 6000, .what = N2_WATCH, .u.watch = {70000, 1666}};
+    const struct n2_call release = {
+        .id = 304, .remaining_ms = 2000, .what = N2_RELEASE, .u.release = id1};
+    const struct n2_call watch = {
+        .id = 305, .remaining_ms = 6000, .what = N2_WATCH, .u.watch = {70000, 1666}};
     const struct n2_call inventory = {
         .id = 306, .remaining_ms = 2000, .what = N2_INVENTORY, .u.inventory = {id1, 1024}};
     (void)state;
@@ -279,7 +284,8 @@ static void a_hello_answer_is_as_python_encodes_it(void **state)
 
 static struct n2_open_answer opened(void)
 {
-    return (struct n2_open_answer){true, at("203.0.113.7:40001"), at("[2001:db8::1]:443"), "copy", ticket};
+    return (struct n2_open_answer){true, at("203.0.113.7:40001"), at("[2001:db8::1]:443"), "copy",
+                                   ticket};
 }
 
 static void the_answers_of_an_open_are_as_python_encodes_them(void **state)
@@ -324,7 +330,10 @@ static void a_watch_answer_with_every_event_is_as_python_encodes_it(void **state
         {.seq = 70002, .type = N2_EVENT_FAILED, .failed = {N2_UNREACHABLE, N2_CAUSE_REFUSED, NULL}},
         {.seq = 70003, .type = N2_EVENT_PEER, .peer = at("192.0.2.7:50001")},
         {.seq = 70004, .type = N2_EVENT_LOCKED, .peer = at("[2001:db8::1]:50002")},
-        {.seq = 70005, .type = N2_EVENT_ENDED, .end = N2_END_HALF_CLOSED_IDLE, .counters = counters},
+        {.seq = 70005,
+         .type = N2_EVENT_ENDED,
+         .end = N2_END_HALF_CLOSED_IDLE,
+         .counters = counters},
     };
     (void)state;
 
@@ -336,7 +345,9 @@ static void a_watch_answer_with_every_event_is_as_python_encodes_it(void **state
         .u.watch = {events, COUNT(events), true, true, {3, 10000, 19994, 1}, 70009},
     };
     const struct n2_answer quiet = {
-        .id = 305, .what = N2_WATCH, .u.watch = {NULL, 0, false, false, {0, 10000, 20000, 0}, 70009}};
+        .id = 305,
+        .what = N2_WATCH,
+        .u.watch = {NULL, 0, false, false, {0, 10000, 20000, 0}, 70009}};
     reply_is("n2_reply_watch", NULL, &busy, 1);
     reply_is("n2_reply_watch_quiet", NULL, &quiet, 1);
 }
@@ -370,8 +381,8 @@ static void legs_are_as_python_encodes_them(void **state)
         reversed[i] = ticket[N2_TICKET_LEN - 1 - i];
     const struct n2_attach attaches[] = {
         {.association = id1, .ticket = ticket, .kind = N2_LEG_PLAIN_FD},
-        {id2, reversed, N2_LEG_TICKET, N2_ROLE_HANDSHAKE, reply, (const uint8_t *)early, sizeof(reply),
-         sizeof(early) - 1},
+        {id2, reversed, N2_LEG_TICKET, N2_ROLE_HANDSHAKE, reply, (const uint8_t *)early,
+         sizeof(reply), sizeof(early) - 1},
     };
     struct n2_arena *a = n2_arena_new();
     struct n2_attach got[N2_LEGS_MAX];
@@ -402,9 +413,11 @@ static void a_message_that_does_not_fit_is_marked_and_nothing_is_written_beyond(
 {
     const struct n2_head h = head();
     const struct n2_event event = {.seq = 1, .type = N2_EVENT_ENDED};
-    const struct n2_answer watch = {.id = 1, .what = N2_WATCH, .u.watch = {.events = &event, .event_count = 1}};
+    const struct n2_answer watch = {
+        .id = 1, .what = N2_WATCH, .u.watch = {.events = &event, .event_count = 1}};
     const struct n2_held held = {.kind = N2_BIND};
-    const struct n2_answer page = {.id = 1, .what = N2_INVENTORY, .u.inventory = {&held, 1, false, 1}};
+    const struct n2_answer page = {
+        .id = 1, .what = N2_INVENTORY, .u.inventory = {&held, 1, false, 1}};
     const struct n2_answer pending = {.id = 1, .what = N2_OPEN};
     const struct n2_answer *answers[] = {&watch, &page, &pending};
     struct buf b;

@@ -1,4 +1,5 @@
-/* Messages that nobody should send: what is refused as a whole, what is marked, what is let pass. */
+/* Messages that nobody should send: what is refused as a whole, what is marked, what is let pass.
+ */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -18,28 +19,86 @@ enum { LIMIT = 1 << 21 };
 
 /* Field numbers of proto/n2.proto. */
 enum {
-    REQUEST_VERSION = 1, REQUEST_SERVER_ID, REQUEST_SERVER_EPOCH, REQUEST_RELAY_EPOCH, REQUEST_ACKED,
+    REQUEST_VERSION = 1,
+    REQUEST_SERVER_ID,
+    REQUEST_SERVER_EPOCH,
+    REQUEST_RELAY_EPOCH,
+    REQUEST_ACKED,
     REQUEST_CALLS,
-    CALL_ID = 1, CALL_REMAINING_MS, CALL_MUST, CALL_HELLO = 8, CALL_OPEN, CALL_UPDATE, CALL_RELEASE,
-    CALL_WATCH, CALL_INVENTORY,
-    ENDPOINT_IP = 1, ENDPOINT_PORT,
-    HELLO_SOFTWARE = 1, HELLO_FEATURES, HELLO_PROTECT,
-    OPEN_ASSOCIATION = 1, OPEN_KIND, OPEN_PTCL, OPEN_CLIENT, OPEN_CLIENT_LOCAL, OPEN_DESTINATIONS,
-    OPEN_BIND, OPEN_LIMITS, OPEN_AUDIT, OPEN_OWNER, OPEN_PARENT, OPEN_SESSION,
-    UPDATE_ASSOCIATION = 1, UPDATE_REVISION,
+    CALL_ID = 1,
+    CALL_REMAINING_MS,
+    CALL_MUST,
+    CALL_HELLO = 8,
+    CALL_OPEN,
+    CALL_UPDATE,
+    CALL_RELEASE,
+    CALL_WATCH,
+    CALL_INVENTORY,
+    ENDPOINT_IP = 1,
+    ENDPOINT_PORT,
+    HELLO_SOFTWARE = 1,
+    HELLO_FEATURES,
+    HELLO_PROTECT,
+    OPEN_ASSOCIATION = 1,
+    OPEN_KIND,
+    OPEN_PTCL,
+    OPEN_CLIENT,
+    OPEN_CLIENT_LOCAL,
+    OPEN_DESTINATIONS,
+    OPEN_BIND,
+    OPEN_LIMITS,
+    OPEN_AUDIT,
+    OPEN_OWNER,
+    OPEN_PARENT,
+    OPEN_SESSION,
+    UPDATE_ASSOCIATION = 1,
+    UPDATE_REVISION,
     RELEASE_ASSOCIATION = 1,
-    INVENTORY_AFTER = 1, INVENTORY_LIMIT,
-    REPLY_VERSION = 1, REPLY_RELAY_EPOCH, REPLY_ANSWERS, REPLY_REFUSED,
-    ANSWER_ID = 1, ANSWER_REFUSED = 8, ANSWER_HELLO, ANSWER_OPEN, ANSWER_UPDATE, ANSWER_RELEASE,
-    ANSWER_WATCH, ANSWER_INVENTORY,
-    REFUSAL_CODE = 1, REFUSAL_CAUSE, REFUSAL_TEXT,
-    HELLO_ANSWER_RELAY_ID = 1, HELLO_ANSWER_KINDS = 4, HELLO_ANSWER_ADVERTISE = 8,
-    HELLO_ANSWER_LEASE_MS = 10, HELLO_ANSWER_PROTECT = 12,
-    OPEN_ANSWER_STATE = 1, OPEN_ANSWER_BOUND, OPEN_ANSWER_ENGINE, OPEN_ANSWER_TICKET, OPEN_ANSWER_PEER,
-    EVENT_SEQ = 1, EVENT_TYPE, EVENT_ASSOCIATION, EVENT_OPENED, EVENT_FAILED, EVENT_PEER, EVENT_END,
-    HELD_ASSOCIATION = 1, HELD_KIND, HELD_STATE,
-    LEGS_VERSION = 1, LEGS_ATTACHES,
-    ATTACH_ASSOCIATION = 1, ATTACH_TICKET, ATTACH_KIND, ATTACH_ROLE, ATTACH_TO_CLIENT, ATTACH_TO_TARGET,
+    INVENTORY_AFTER = 1,
+    INVENTORY_LIMIT,
+    REPLY_VERSION = 1,
+    REPLY_RELAY_EPOCH,
+    REPLY_ANSWERS,
+    REPLY_REFUSED,
+    ANSWER_ID = 1,
+    ANSWER_REFUSED = 8,
+    ANSWER_HELLO,
+    ANSWER_OPEN,
+    ANSWER_UPDATE,
+    ANSWER_RELEASE,
+    ANSWER_WATCH,
+    ANSWER_INVENTORY,
+    REFUSAL_CODE = 1,
+    REFUSAL_CAUSE,
+    REFUSAL_TEXT,
+    HELLO_ANSWER_RELAY_ID = 1,
+    HELLO_ANSWER_KINDS = 4,
+    HELLO_ANSWER_ADVERTISE = 8,
+    HELLO_ANSWER_LEASE_MS = 10,
+    HELLO_ANSWER_PROTECT = 12,
+    OPEN_ANSWER_STATE = 1,
+    OPEN_ANSWER_BOUND,
+    OPEN_ANSWER_ENGINE,
+    OPEN_ANSWER_TICKET,
+    OPEN_ANSWER_PEER,
+    EVENT_SEQ = 1,
+    EVENT_TYPE,
+    EVENT_ASSOCIATION,
+    EVENT_OPENED,
+    EVENT_FAILED,
+    EVENT_PEER,
+    EVENT_END,
+    HELD_ASSOCIATION = 1,
+    HELD_KIND,
+    HELD_STATE,
+    LEGS_VERSION = 1,
+    LEGS_ATTACHES,
+    ATTACH_ASSOCIATION = 1,
+    ATTACH_TICKET,
+    ATTACH_KIND,
+    ATTACH_ROLE,
+    ATTACH_TO_CLIENT,
+    ATTACH_TO_TARGET,
 };
 
 static const uint8_t zeros[N2_TO_TARGET_MAX + 1];
@@ -286,7 +345,8 @@ static void a_hello_is_bounded(void **state)
     assert_int_equal(hello_with(1, 1, 5), N2_BAD);
 }
 
-static enum n2_refusal_code call_with_octets(unsigned call, unsigned field, size_t n, uint64_t limit)
+static enum n2_refusal_code call_with_octets(unsigned call, unsigned field, size_t n,
+                                             uint64_t limit)
 {
     struct buf b = new_buf();
 
@@ -448,7 +508,8 @@ static void an_ipv4_mapped_address_is_its_ipv4_address(void **state)
 /* ---- replies ---- */
 
 /* Decodes a reply of one answer; *ret lives in a. */
-static int decode_answer(struct n2_arena *a, unsigned field, struct buf *what, struct n2_answer *ret)
+static int decode_answer(struct n2_arena *a, unsigned field, struct buf *what,
+                         struct n2_answer *ret)
 {
     struct buf answer = new_buf(), message = new_buf();
     struct n2_reply r;
@@ -721,8 +782,9 @@ static void run_all(struct n2_arena *a, const uint8_t *octets, size_t len)
 
 static void cut_and_spoilt_messages_are_read_within_their_bounds(void **state)
 {
-    static const char *const vectors[] = {"n2_request_open_connect", "n2_request_batch", "n2_reply_hello",
-                                          "n2_reply_watch", "n2_reply_inventory", "n2_legs"};
+    static const char *const vectors[] = {"n2_request_open_connect", "n2_request_batch",
+                                          "n2_reply_hello",          "n2_reply_watch",
+                                          "n2_reply_inventory",      "n2_legs"};
     struct n2_arena *a = n2_arena_new();
     (void)state;
 

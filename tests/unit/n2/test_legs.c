@@ -668,9 +668,9 @@ static void another_user_is_refused_unless_named(void **state)
         skip();
     for (int named = 0; named < 2; named++) {
         n2_leg_listener_close(b->listener);
-        assert_int_equal(n2_leg_listener_open(&b->loop, b->path, &uid, 1, &listener_ops, b,
-                                              &b->listener, &e),
-                         0);
+        assert_int_equal(
+            n2_leg_listener_open(&b->loop, b->path, &uid, 1, &listener_ops, b, &b->listener, &e),
+            0);
         assert_int_equal(read_as_nobody(b), named);
         assert_int_equal(n2_leg_listener_stats(b->listener)->refused_peers, named ? 0 : 1);
         uid = NOBODY;
@@ -744,7 +744,8 @@ static void a_left_over_file_is_replaced_and_a_living_one_is_not(void **state)
     struct n2_leg_listener *other;
     struct err e;
 
-    assert_int_equal(n2_leg_listener_open(&b->loop, b->path, NULL, 0, &listener_ops, b, &other, &e), -1);
+    assert_int_equal(n2_leg_listener_open(&b->loop, b->path, NULL, 0, &listener_ops, b, &other, &e),
+                     -1);
     assert_non_null(strstr(e.text, b->path));
     n2_leg_listener_close(b->listener);
     close(listen_by_hand(b->path)); /* its file stays */
@@ -770,12 +771,15 @@ static void what_cannot_be_opened_says_why(void **state)
     e.text[0] = '\0';
     assert_int_equal(n2_leg_sender_open(&b->loop, longer, &sender_ops, b, &sender, &e), -1);
     assert_non_null(strstr(e.text, "too long"));
-    assert_int_equal(n2_leg_sender_open(&b->loop, "/nonexistent/legs", &sender_ops, b, &sender, &e), -1);
+    assert_int_equal(n2_leg_sender_open(&b->loop, "/nonexistent/legs", &sender_ops, b, &sender, &e),
+                     -1);
     assert_string_equal(e.text, "/nonexistent/legs: No such file or directory");
-    assert_int_equal(n2_leg_listener_open(&b->loop, longer, NULL, 0, &listener_ops, b, &listener, &e), -1);
-    assert_non_null(strstr(e.text, "too long"));
     assert_int_equal(
-        n2_leg_listener_open(&b->loop, "/nonexistent/legs", NULL, 0, &listener_ops, b, &listener, &e), -1);
+        n2_leg_listener_open(&b->loop, longer, NULL, 0, &listener_ops, b, &listener, &e), -1);
+    assert_non_null(strstr(e.text, "too long"));
+    assert_int_equal(n2_leg_listener_open(&b->loop, "/nonexistent/legs", NULL, 0, &listener_ops, b,
+                                          &listener, &e),
+                     -1);
     assert_string_equal(e.text, "/nonexistent/legs: No such file or directory");
     assert_int_equal(descriptors_open(), b->descriptors - 1);
 }

@@ -272,7 +272,7 @@ static uint64_t now_ms(void)
 
 static void a_request_gets_its_reply(void **state)
 {
-    static const size_t lengths[] = {0, 1, 100, 65536, 1000000, N2_MESSAGE_MAX - 64};
+    static const size_t lengths[] = {0, 1, 100, 65536, 1000000, N2_BODY_MAX};
     struct bench *b = *state;
     struct asked *a = connected(b, 16);
 
@@ -508,8 +508,8 @@ static void a_reply_to_somebody_who_is_gone_goes_nowhere(void **state)
     answer_of(a, 0);
 }
 
-/* What follows runs in processes of its own: nng 1.5 may lose its reaper when it closes in the midst
- * of traffic (see n2_link.c), and leaks what was just being connected. */
+/* What follows runs in processes of its own: nng 1.5 may lose its reaper when it closes in the
+ * midst of traffic (see n2_link.c), and leaks what was just being connected. */
 
 /* ---- peers that hang up before they are greeted: nng alone never recovers from it ---- */
 
@@ -611,7 +611,7 @@ static int say_too_much(struct bench *b)
     dial_there(b);
     loop_run_until(&b->loop, is_up, b, PATIENCE_MS);
     struct asked *a = new_asked(b, 0);
-    ask(a, N2_MESSAGE_MAX + 1000, PATIENCE_MS);
+    ask(a, N2_MESSAGE_MAX, PATIENCE_MS);
     bool answered = loop_run_until(&b->loop, is_answered, a, PATIENCE_MS);
     bool gone = loop_run_until(&b->loop, somebody_gone, b, PATIENCE_MS);
     close_dialer(b);
@@ -859,7 +859,8 @@ static void a_listener_of_another_user_is_refused(void **state)
 
 static void urls_that_are_none_of_ours_are_refused_with_a_sentence(void **state)
 {
-    static const char *const wrong[] = {"", "ipc://relative", "http://127.0.0.1:1", "inproc://x", "/tmp/x"};
+    static const char *const wrong[] = {"", "ipc://relative", "http://127.0.0.1:1", "inproc://x",
+                                        "/tmp/x"};
     struct bench *b = *state;
     struct err e;
 
@@ -946,7 +947,8 @@ static void add_option(const char *variable, const char *option)
     setenv(variable, options, 1);
 }
 
-/* nng does not survive a fork, so it is exec as well. Returns the exit status, 200 after a signal. */
+/* nng does not survive a fork, so it is exec as well. Returns the exit status, 200 after a signal.
+ */
 static int run_role(const char *role, const char *url, uid_t uid)
 {
     int status;

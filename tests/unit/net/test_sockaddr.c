@@ -22,8 +22,8 @@ static struct addr at(const char *text)
 
 static void addresses_come_back_as_they_went(void **state)
 {
-    static const char *const texts[] = {"192.0.2.1:80", "0.0.0.0:0", "255.255.255.255:65535",
-                                        "[2001:db8::1]:443", "[::]:1", "[::1]:65535"};
+    static const char *const texts[] = {"192.0.2.1:80",      "0.0.0.0:0", "255.255.255.255:65535",
+                                        "[2001:db8::1]:443", "[::]:1",    "[::1]:65535"};
     (void)state;
 
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
