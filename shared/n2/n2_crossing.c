@@ -73,8 +73,7 @@ int crossing_init(struct crossing *c, struct loop *l,
 
 static void drop_all(struct list *queue)
 {
-    LIST_FOREACH_SAFE(node, queue)
-    {
+    LIST_FOREACH_SAFE(node, queue) {
         struct queued *q = LIST_ENTRY(node, struct queued, node);
         list_remove(node);
         if (q->kind == QUEUED_PIPE)

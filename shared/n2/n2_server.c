@@ -329,8 +329,7 @@ static void on_gone(void *arg, uint32_t pipe)
 {
     struct n2_server *s = arg;
 
-    LIST_FOREACH(node, &s->sessions)
-    {
+    LIST_FOREACH(node, &s->sessions) {
         struct n2_session *x = LIST_ENTRY(node, struct n2_session, node);
         if (x->pipe == pipe) {
             x->pipe = 0;
@@ -350,8 +349,7 @@ static struct n2_grant *grant_of(struct n2_server *s, const struct n2_attach *a,
     *ret_right = false;
     if (a->association == NULL)
         return NULL;
-    LIST_FOREACH(node, &s->sessions)
-    {
+    LIST_FOREACH(node, &s->sessions) {
         struct n2_session *x = LIST_ENTRY(node, struct n2_session, node);
         struct idmap_node *known = idmap_find(&x->grants, a->association);
         struct n2_grant *g = known != NULL ? IDMAP_ENTRY(known, struct n2_grant, node) : NULL;
@@ -389,8 +387,7 @@ static void on_attach(void *arg, const struct n2_attach *a, int fd)
 
 static bool events_wait(const struct n2_server *s)
 {
-    LIST_FOREACH(node, &s->sessions)
-    {
+    LIST_FOREACH(node, &s->sessions) {
         const struct n2_session *x = LIST_ENTRY(node, struct n2_session, node);
         if (x->leased && x->events.count > 0)
             return true;
@@ -519,7 +516,7 @@ void n2_server_drain(struct n2_server *s)
 {
     s->draining = true;
     LIST_FOREACH(node, &s->sessions)
-    n2_session_answer_watch(LIST_ENTRY(node, struct n2_session, node));
+        n2_session_answer_watch(LIST_ENTRY(node, struct n2_session, node));
     if (s->grants == 0)
         loop_post(s->loop, &s->drained);
 }
@@ -536,8 +533,7 @@ uint64_t n2_server_epoch(const struct n2_server *s)
 
 bool n2_server_protects(const struct n2_server *s, const struct addr *a, bool local)
 {
-    LIST_FOREACH(node, &s->sessions)
-    {
+    LIST_FOREACH(node, &s->sessions) {
         const struct n2_session *x = LIST_ENTRY(node, struct n2_session, node);
         for (size_t i = 0; i < x->protect_count; i++) {
             const struct addr *p = &x->protect[i];
@@ -552,8 +548,7 @@ bool n2_server_protects(const struct n2_server *s, const struct addr *a, bool lo
 void n2_server_stats(const struct n2_server *s, struct n2_server_stats *ret)
 {
     *ret = s->stats;
-    LIST_FOREACH(node, &s->sessions)
-    {
+    LIST_FOREACH(node, &s->sessions) {
         if (LIST_ENTRY(node, struct n2_session, node)->leased)
             ret->sessions_live++;
     }
@@ -561,10 +556,9 @@ void n2_server_stats(const struct n2_server *s, struct n2_server_stats *ret)
 
 void n2_server_each(struct n2_server *s, void (*fn)(struct n2_grant *g, void *arg), void *arg)
 {
-    LIST_FOREACH(node, &s->sessions)
-    {
+    LIST_FOREACH(node, &s->sessions) {
         struct n2_session *x = LIST_ENTRY(node, struct n2_session, node);
         LIST_FOREACH_SAFE(it, &x->live)
-        fn(LIST_ENTRY(it, struct n2_grant, in_session), arg);
+            fn(LIST_ENTRY(it, struct n2_grant, in_session), arg);
     }
 }

@@ -9,8 +9,7 @@
 
 struct n2_session *n2_session_find(struct n2_server *s, const char *id)
 {
-    LIST_FOREACH(node, &s->sessions)
-    {
+    LIST_FOREACH(node, &s->sessions) {
         struct n2_session *x = LIST_ENTRY(node, struct n2_session, node);
         if (strcmp(x->id, id) == 0)
             return x;
@@ -42,8 +41,7 @@ static void on_answer_watch(struct loop_task *t)
 /* A server that holds nothing and has not been heard of is the first to make room. */
 static void make_room(struct n2_server *s)
 {
-    LIST_FOREACH_SAFE(node, &s->sessions)
-    {
+    LIST_FOREACH_SAFE(node, &s->sessions) {
         struct n2_session *x = LIST_ENTRY(node, struct n2_session, node);
         if (s->session_count >= SESSIONS_MAX && !x->leased && x->live_count == 0)
             n2_session_free(x);
@@ -112,7 +110,7 @@ void n2_session_retire(struct n2_session *x, uint64_t new_epoch)
     x->epoch = new_epoch;
     x->acked = 0;
     LIST_FOREACH(node, &x->live)
-    LIST_ENTRY(node, struct n2_grant, in_session)->call_id = 0;
+        LIST_ENTRY(node, struct n2_grant, in_session)->call_id = 0;
 }
 
 void n2_session_renew_lease(struct n2_session *x)
@@ -125,8 +123,7 @@ void n2_session_end_grants(struct n2_session *x, bool all, enum n2_end why)
 {
     struct n2_server *s = x->server;
 
-    LIST_FOREACH_SAFE(node, &x->live)
-    {
+    LIST_FOREACH_SAFE(node, &x->live) {
         struct n2_grant *g = LIST_ENTRY(node, struct n2_grant, in_session);
         if (all || g->state != N2_GRANT_ATTACHED)
             s->service->end(s->arg, g, why);
@@ -137,8 +134,7 @@ void n2_session_sweep(struct n2_session *x)
 {
     uint64_t now = loop_now(x->server->loop);
 
-    LIST_FOREACH_SAFE(node, &x->tombstones)
-    {
+    LIST_FOREACH_SAFE(node, &x->tombstones) {
         struct n2_grant *g = LIST_ENTRY(node, struct n2_grant, in_session);
         if (g->call_id < x->acked || g->forget_at <= now)
             n2_grant_free(g);
@@ -283,8 +279,7 @@ void n2_session_inventory(struct n2_session *x, const struct n2_call *call, stru
         a.refused = (struct n2_refusal){.code = N2_FULL, .text = "memory"};
         goto out;
     }
-    LIST_FOREACH(node, &x->live)
-    {
+    LIST_FOREACH(node, &x->live) {
         const struct n2_grant *g = LIST_ENTRY(node, struct n2_grant, in_session);
         if (after == NULL || memcmp(g->node.id, after, ID_LEN) > 0)
             grants[n++] = g;

@@ -49,8 +49,7 @@ static struct pipe_loan *pipe_steal(struct stream_pump *p)
 {
     uint64_t now = loop_now(p->loop);
 
-    LIST_FOREACH(node, &p->pipes_lent)
-    {
+    LIST_FOREACH(node, &p->pipes_lent) {
         struct pipe_loan *l = LIST_ENTRY(node, struct pipe_loan, node);
         if (now - l->last_used < IDLE_MS)
             return NULL;
@@ -116,8 +115,7 @@ static void on_reclaim(struct wheel_timer *t)
     struct stream_pump *p = LIST_ENTRY(t, struct stream_pump, reclaim);
     uint64_t now = loop_now(p->loop);
 
-    LIST_FOREACH_SAFE(node, &p->pipes_lent)
-    {
+    LIST_FOREACH_SAFE(node, &p->pipes_lent) {
         struct pipe_loan *l = LIST_ENTRY(node, struct pipe_loan, node);
         if (now - l->last_used < IDLE_MS)
             break;

@@ -8,7 +8,6 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* False unless all of it is good. */
 static bool recode(struct n2_arena *a, const uint8_t *in, size_t len, struct buf *ret)
 {
     struct n2_request r;

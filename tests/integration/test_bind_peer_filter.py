@@ -22,14 +22,22 @@ def gets_nothing(sock):
         return True
 
 
+def is_dropped(source, address):
+    """The reset may come so early that connecting itself meets it."""
+    try:
+        with dial_from(source, address) as sock:
+            return gets_nothing(sock)
+    except ConnectionResetError:
+        return True
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_wrong_peer_is_dropped_and_the_right_one_accepted_later(system, sockets, version):
     opener, read_reply, granted = VERSIONS[version]
     client, first = opener(system.address, socks.BIND, "127.0.0.1", 0)
     sockets.keep(client)
     for _ in range(3):
-        wrong = sockets.keep(dial_from("127.0.0.2", (first.host, first.port)))
-        assert gets_nothing(wrong)
+        assert is_dropped("127.0.0.2", (first.host, first.port))
     right = sockets.keep(dial_from("127.0.0.1", (first.host, first.port)))
     assert read_reply(client) == (granted, *right.getsockname())
     right.sendall(b"it is me")

@@ -225,6 +225,22 @@ static void removing_gives_the_descriptor_back_once(void **state)
     close(mouth);
 }
 
+/* For files that are closed at once, which ends their events too. */
+static void taking_gives_the_descriptor_back_and_closing_ends_its_events(void **state)
+{
+    struct loop *l = *state;
+    struct ear e;
+    int mouth = ear_init(&e, l, EPOLLIN), fd = e.hot.fd;
+
+    whisper(mouth);
+    assert_int_equal(hot_take(&e.hot), fd);
+    assert_int_equal(hot_take(&e.hot), -1);
+    close(fd);
+    assert_true(loop_run_for(l, 50) < 10);
+    assert_int_equal(e.heard, 0);
+    close(mouth);
+}
+
 static void what_cannot_be_watched_is_refused_and_changes_nothing(void **state)
 {
     struct loop *l = *state;
@@ -393,6 +409,7 @@ int main(void)
         TEST(interest_can_be_taken_away_and_given_back),
         TEST(a_hang_up_comes_unasked_and_edge_triggered_only_once),
         TEST(removing_gives_the_descriptor_back_once),
+        TEST(taking_gives_the_descriptor_back_and_closing_ends_its_events),
         TEST(what_cannot_be_watched_is_refused_and_changes_nothing),
         TEST(many_sockets_that_are_ready_together_are_all_served),
         TEST(a_timer_rings_in_time),

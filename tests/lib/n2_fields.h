@@ -1,0 +1,47 @@
+/* Field numbers of proto/n2.proto, and what messages made by hand from them need. */
+#pragma once
+
+#include "shared/n2/n2_codec.h"
+#include "tests/lib/proto_raw.h"
+
+/* clang-format off */
+enum {
+    REQUEST_VERSION = 1, REQUEST_SERVER_ID, REQUEST_SERVER_EPOCH, REQUEST_RELAY_EPOCH,
+    REQUEST_ACKED, REQUEST_CALLS,
+    CALL_ID = 1, CALL_REMAINING_MS, CALL_MUST, CALL_HELLO = 8, CALL_OPEN, CALL_UPDATE,
+    CALL_RELEASE, CALL_WATCH, CALL_INVENTORY,
+    ENDPOINT_IP = 1, ENDPOINT_PORT,
+    HELLO_SOFTWARE = 1, HELLO_FEATURES, HELLO_PROTECT,
+    OPEN_ASSOCIATION = 1, OPEN_KIND, OPEN_PTCL, OPEN_CLIENT, OPEN_CLIENT_LOCAL,
+    OPEN_DESTINATIONS, OPEN_BIND, OPEN_LIMITS, OPEN_AUDIT, OPEN_OWNER, OPEN_PARENT, OPEN_SESSION,
+    UPDATE_ASSOCIATION = 1, UPDATE_REVISION,
+    RELEASE_ASSOCIATION = 1,
+    INVENTORY_AFTER = 1, INVENTORY_LIMIT,
+    REPLY_VERSION = 1, REPLY_RELAY_EPOCH, REPLY_ANSWERS, REPLY_REFUSED,
+    ANSWER_ID = 1, ANSWER_REFUSED = 8, ANSWER_HELLO, ANSWER_OPEN, ANSWER_UPDATE, ANSWER_RELEASE,
+    ANSWER_WATCH, ANSWER_INVENTORY,
+    REFUSAL_CODE = 1, REFUSAL_CAUSE, REFUSAL_TEXT,
+    HELLO_ANSWER_RELAY_ID = 1, HELLO_ANSWER_KINDS = 4, HELLO_ANSWER_ADVERTISE = 8,
+    HELLO_ANSWER_LEASE_MS = 10, HELLO_ANSWER_PROTECT = 12,
+    OPEN_ANSWER_STATE = 1, OPEN_ANSWER_BOUND, OPEN_ANSWER_ENGINE, OPEN_ANSWER_TICKET,
+    OPEN_ANSWER_PEER,
+    EVENT_SEQ = 1, EVENT_TYPE, EVENT_ASSOCIATION, EVENT_OPENED, EVENT_FAILED, EVENT_PEER,
+    EVENT_END,
+    HELD_ASSOCIATION = 1, HELD_KIND, HELD_STATE,
+    LEGS_VERSION = 1, LEGS_ATTACHES,
+    ATTACH_ASSOCIATION = 1, ATTACH_TICKET, ATTACH_KIND, ATTACH_ROLE, ATTACH_TO_CLIENT,
+    ATTACH_TO_TARGET,
+};
+/* clang-format on */
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+/* Enough for the longest id, ticket and payload, and one more. */
+extern const uint8_t fields_zeros[N2_TO_TARGET_MAX + 1];
+
+/* n times the letter a, n up to 4096. */
+const char *fields_letters(size_t n);
+/* Empty, with room for 2 MiB. */
+struct buf fields_buf(void);
+/* An Endpoint of that many zeros and a port. */
+struct buf fields_endpoint(size_t ip_len, uint64_t port);
