@@ -10,7 +10,6 @@
 enum {
     CALL_TIMEOUT_MS = 2000,
     RETRY_MS = 100,
-    INVENTORY_PAGE = 512,
     LEASE_MIN_MS = 100,
 };
 
@@ -21,10 +20,7 @@ static const struct sm_state states[] = {
     [CLIENT_READY] = {"ready", SM_TO(CLIENT_SYNC) | SM_TO(CLIENT_DOWN)},
 };
 
-static void go_down(struct n2_client *c);
 static void say_hello(struct n2_client *c);
-static void send_watch(struct n2_client *c);
-static void ask_inventory(struct n2_client *c);
 
 /* ---- messages ---- */
 
@@ -42,7 +38,7 @@ static uint64_t acked(const struct n2_client *c)
     return least;
 }
 
-static void put_head(struct n2_client *c, struct buf *b, bool hello)
+void n2_client_put_head(struct n2_client *c, struct buf *b, bool hello)
 {
     const struct n2_head head = {
         .version = N2_VERSION,
@@ -97,13 +93,14 @@ static void on_flush(struct loop_task *t)
     c->waiting_count = 0;
 
     buf_init(&message, N2_MESSAGE_MAX);
-    put_head(c, &message, false);
+    n2_client_put_head(c, &message, false);
     buf_append(&message, c->batch.data, c->batch.len);
     buf_reset(&c->batch);
     c->calls_sent_at = loop_now(c->loop);
     c->stats.messages++;
-    if (message.failed || n2_exchange_send(c->calls, message.data, message.len, CALL_TIMEOUT_MS) != 0)
-        go_down(c);
+    if (message.failed ||
+        n2_exchange_send(c->calls, message.data, message.len, CALL_TIMEOUT_MS) != 0)
+        n2_client_down(c);
     buf_fini(&message);
 }
 
@@ -123,7 +120,7 @@ static void give_up_calls(struct n2_client *c)
 
 /* ---- state ---- */
 
-static void enter(struct n2_client *c, enum n2_client_state to)
+void n2_client_enter(struct n2_client *c, enum n2_client_state to)
 {
     bool was_ready = n2_client_ready(c);
 
@@ -135,11 +132,11 @@ static void enter(struct n2_client *c, enum n2_client_state to)
 }
 
 /* The conversation is over; the lease may still run. */
-static void go_down(struct n2_client *c)
+void n2_client_down(struct n2_client *c)
 {
     if (c->sm.state == CLIENT_DOWN)
         return;
-    enter(c, CLIENT_DOWN);
+    n2_client_enter(c, CLIENT_DOWN);
     c->watch_stale = n2_exchange_busy(c->watch);
     give_up_calls(c);
     n2_assoc_lose(c, N2_LOSS_CONNECTION);
@@ -147,7 +144,7 @@ static void go_down(struct n2_client *c)
         loop_timer_start(c->loop, &c->retry, RETRY_MS);
 }
 
-static void believe(struct n2_client *c, uint64_t sent_at)
+void n2_client_believe(struct n2_client *c, uint64_t sent_at)
 {
     uint64_t until = sent_at + c->info.lease_ms, now = loop_now(c->loop);
 
@@ -160,7 +157,7 @@ static void on_lease_end(struct wheel_timer *t)
 
     c->stats.leases_lost++;
     log_warn("relay_lease_lost", LOG_STR("relay", c->info.id), LOG_U64("held", c->assoc_count));
-    go_down(c);
+    n2_client_down(c);
     /* Silent, it may still move what is attached. Gone for a whole lease, it does not come back as
      * itself, and maybe never: nobody will tell us how those streams ended. */
     n2_assoc_lose(c, c->connected ? N2_LOSS_LEASE : N2_LOSS_EPOCH);
@@ -168,7 +165,7 @@ static void on_lease_end(struct wheel_timer *t)
 
 /* ---- legs ---- */
 
-static void connect_legs(struct n2_client *c)
+void n2_client_connect_legs(struct n2_client *c)
 {
     struct err e;
 
@@ -197,7 +194,7 @@ static void on_retry(struct wheel_timer *t)
 
     if (c->sm.state == CLIENT_DOWN && c->connected)
         say_hello(c);
-    connect_legs(c);
+    n2_client_connect_legs(c);
 }
 
 /* ---- Hello ---- */
@@ -216,15 +213,15 @@ static void say_hello(struct n2_client *c)
         .protect = c->config.protect,
         .protect_count = c->config.protect_count,
     };
-    enter(c, CLIENT_HELLO);
+    n2_client_enter(c, CLIENT_HELLO);
     buf_init(&b, N2_MESSAGE_MAX);
-    put_head(c, &b, true);
+    n2_client_put_head(c, &b, true);
     n2_put_call(&b, &call);
     c->flying[0] = (struct flight){.id = call.id, .what = N2_HELLO};
     c->flying_count = 1;
     c->calls_sent_at = loop_now(c->loop);
     if (n2_exchange_send(c->calls, b.data, b.len, CALL_TIMEOUT_MS) != 0)
-        go_down(c);
+        n2_client_down(c);
     buf_fini(&b);
 }
 
@@ -269,15 +266,16 @@ static void take_hello(struct n2_client *c, const struct n2_reply *r)
 
     if (r->answer_count != 1 || a->what != N2_HELLO) {
         log_error("relay_refused_hello", LOG_STR("url", c->url),
-                  LOG_STR("reason", n2_refusal_name(a->refused.code)), LOG_STR("text", a->refused.text));
-        go_down(c);
+                  LOG_STR("reason", n2_refusal_name(a->refused.code)),
+                  LOG_STR("text", a->refused.text));
+        n2_client_down(c);
         return;
     }
     bool reborn = c->known && c->info.epoch != r->relay_epoch;
     keep_info(c, &a->u.hello);
     c->info.epoch = r->relay_epoch;
     c->known = true;
-    believe(c, c->calls_sent_at);
+    n2_client_believe(c, c->calls_sent_at);
     if (reborn) {
         log_warn("relay_restarted", LOG_STR("relay", c->info.id), LOG_U64("held", c->assoc_count));
         /* Neither its events nor what it said of itself carry over. */
@@ -290,73 +288,14 @@ static void take_hello(struct n2_client *c, const struct n2_reply *r)
             return;
     }
     /* The relay numbers its events anew only with its epoch, or with ours. */
-    enter(c, CLIENT_SYNC);
+    n2_client_enter(c, CLIENT_SYNC);
     if (c->assoc_count > 0) {
-        ask_inventory(c);
+        n2_client_inventory(c);
     } else {
-        enter(c, CLIENT_READY);
-        send_watch(c);
+        n2_client_enter(c, CLIENT_READY);
+        n2_client_watch(c);
     }
-    connect_legs(c);
-}
-
-/* ---- Inventory ---- */
-
-static void ask_page(struct n2_client *c)
-{
-    struct n2_call call = {.what = N2_INVENTORY, .remaining_ms = CALL_TIMEOUT_MS};
-
-    call.u.inventory.after = c->inventory_first ? NULL : c->inventory_after;
-    call.u.inventory.limit = INVENTORY_PAGE;
-    n2_client_call(c, &call, NULL);
-}
-
-static void ask_inventory(struct n2_client *c)
-{
-    c->stats.inventories++;
-    c->inventory++;
-    c->inventory_before = c->next_call;
-    c->inventory_first = true;
-    ask_page(c);
-}
-
-/* Held by the relay and unknown here: we gave it up, or an earlier life of us opened it. What owns
- * its connections goes on; the rest is nobody's. */
-static void release_unknown(struct n2_client *c, const struct n2_held *h)
-{
-    struct n2_call call = {.what = N2_RELEASE, .remaining_ms = N2_DEADLINE_MAX_MS};
-
-    if (h->state == N2_HELD_ATTACHED)
-        return;
-    call.u.release = h->association;
-    n2_client_call(c, &call, h->association);
-}
-
-static void take_inventory(struct n2_client *c, const struct n2_inventory_answer *inv)
-{
-    for (size_t i = 0; i < inv->held_count; i++) {
-        struct idmap_node *n = idmap_find(&c->assocs, inv->held[i].association);
-        if (n != NULL)
-            IDMAP_ENTRY(n, struct n2_assoc, node)->seen = c->inventory;
-        else
-            release_unknown(c, &inv->held[i]);
-    }
-    if (c->inventory_first)
-        c->inventory_seq = inv->as_of_seq;
-    c->inventory_first = false;
-    if (inv->more && inv->held_count > 0) {
-        memcpy(c->inventory_after, inv->held[inv->held_count - 1].association, ID_LEN);
-        ask_page(c);
-        return;
-    }
-    n2_assoc_missing(c);
-    if (c->after_seq < c->inventory_seq)
-        c->after_seq = c->inventory_seq;
-    if (c->sm.state != CLIENT_SYNC)
-        return;
-    enter(c, CLIENT_READY);
-    connect_legs(c);
-    send_watch(c);
+    n2_client_connect_legs(c);
 }
 
 /* ---- replies to calls ---- */
@@ -372,13 +311,13 @@ static void take_answers(struct n2_client *c, const struct n2_reply *r)
         if (a->what == N2_NONE && (a->refused.code == N2_STALE || a->refused.code == N2_CONFLICT))
             stale = true;
         if (f.what == N2_INVENTORY && a->what == N2_INVENTORY)
-            take_inventory(c, &a->u.inventory);
+            n2_client_take_inventory(c, &a->u.inventory);
         else
             n2_assoc_take_answer(c, &f, a);
     }
     c->flying_count = 0;
     if (stale)
-        go_down(c);
+        n2_client_down(c);
 }
 
 /* Only Hello may meet another epoch than the one that we believe in. */
@@ -408,88 +347,17 @@ static void on_calls_reply(void *arg, int status, const uint8_t *bytes, size_t l
         log_warn("relay_unanswered", LOG_STR("relay", c->info.id), LOG_STR("url", c->url),
                  LOG_STR("error", status != 0 ? strerror(-status) : "not an answer"),
                  LOG_U64("calls", c->flying_count));
-        go_down(c);
+        n2_client_down(c);
     } else if (c->sm.state == CLIENT_HELLO) {
         c->flying_count = 0;
         take_hello(c, &r);
     } else {
         c->stats.answered += r.answer_count;
-        believe(c, c->calls_sent_at);
+        n2_client_believe(c, c->calls_sent_at);
         take_answers(c, &r);
     }
     n2_arena_reset(c->arena);
     loop_post(c->loop, &c->flush);
-}
-
-/* ---- Watch ---- */
-
-static void send_watch(struct n2_client *c)
-{
-    struct n2_call call = {.what = N2_WATCH, .remaining_ms = N2_DEADLINE_MAX_MS};
-    struct buf b;
-
-    if (c->sm.state != CLIENT_READY || n2_exchange_busy(c->watch))
-        return;
-    call.id = c->watch_call = c->next_call++;
-    call.u.watch = (struct n2_watch){c->after_seq, c->info.lease_ms / 3};
-    c->watch_sent_at = loop_now(c->loop);
-    buf_init(&b, N2_MESSAGE_MAX);
-    put_head(c, &b, false);
-    n2_put_call(&b, &call);
-    if (n2_exchange_send(c->watch, b.data, b.len, c->info.lease_ms) != 0)
-        go_down(c);
-    buf_fini(&b);
-}
-
-static void take_watch(struct n2_client *c, const struct n2_watch_answer *w)
-{
-    bool changed = c->draining != w->draining;
-
-    c->load = w->load;
-    c->draining = w->draining;
-    bool forgotten = w->last_seq < c->after_seq; /* it numbers anew: it has forgotten us */
-    if (forgotten)
-        c->after_seq = 0;
-    for (size_t i = 0; i < w->event_count; i++) {
-        /* One that was told before is told again when its answer was lost. */
-        if (w->events[i].seq <= c->after_seq)
-            continue;
-        c->after_seq = w->events[i].seq;
-        n2_assoc_take_event(c, &w->events[i]);
-    }
-    if (changed)
-        c->ops->changed(c->arg);
-    if ((w->gap || forgotten) && c->sm.state == CLIENT_READY) {
-        c->stats.gaps++;
-        log_warn("relay_events_lost", LOG_STR("relay", c->info.id));
-        enter(c, CLIENT_SYNC);
-        ask_inventory(c);
-    }
-}
-
-static void on_watch_reply(void *arg, int status, const uint8_t *bytes, size_t len)
-{
-    struct n2_client *c = arg;
-    struct n2_reply r;
-
-    c->watch_call = 0;
-    if (c->watch_stale) { /* of a conversation that was given up */
-        c->watch_stale = false;
-        send_watch(c);
-        return;
-    }
-    if (c->sm.state == CLIENT_DOWN || c->sm.state == CLIENT_HELLO)
-        return;
-    if (status != 0 || n2_reply_decode(c->arena, bytes, len, &r) != 0 ||
-        r.relay_epoch != c->info.epoch || r.answer_count != 1 || r.answers[0].what != N2_WATCH) {
-        c->stats.timeouts += status == -ETIMEDOUT;
-        go_down(c);
-    } else {
-        believe(c, c->watch_sent_at);
-        take_watch(c, &r.answers[0].u.watch);
-        send_watch(c);
-    }
-    n2_arena_reset(c->arena);
 }
 
 /* ---- the connection ---- */
@@ -510,7 +378,7 @@ static void on_down(void *arg)
 
     c->connected = false;
     close_legs(c);
-    go_down(c);
+    n2_client_down(c);
 }
 
 static const struct n2_dialer_ops dialer_ops = {on_up, on_down};
@@ -520,7 +388,7 @@ static int dial(struct n2_client *c, struct err *e)
     if (n2_dialer_open(c->loop, c->url, &dialer_ops, c, &c->dialer, e) != 0)
         return -1;
     c->calls = n2_exchange_new(c->dialer, on_calls_reply, c);
-    c->watch = n2_exchange_new(c->dialer, on_watch_reply, c);
+    c->watch = n2_exchange_new(c->dialer, n2_client_on_watch, c);
     if (c->calls != NULL && c->watch != NULL)
         return 0;
     n2_dialer_close(c->dialer);

@@ -19,8 +19,8 @@
  * new id; the old id is released as soon as the relay can be reached.
  *
  * Callbacks come from the loop, never before the function that caused them returns, except
- * leg_failed and lost from n2_client_close. After refused, ended or lost the n2_assoc is free and may
- * be used again, in that very callback too. */
+ * leg_failed and lost from n2_client_close. After refused, ended or lost the n2_assoc is free and
+ * may be used again, in that very callback too. */
 #pragma once
 
 #include "shared/base/err.h"
@@ -40,18 +40,24 @@ struct n2_assoc_ops {
     void (*leg_failed)(struct n2_assoc *a, int fd);
 };
 
-enum n2_assoc_state { N2_ASSOC_FREE, N2_ASSOC_OPENING, N2_ASSOC_PENDING, N2_ASSOC_OPENED, N2_ASSOC_ATTACHED };
+enum n2_assoc_state {
+    N2_ASSOC_FREE,
+    N2_ASSOC_OPENING,
+    N2_ASSOC_PENDING,
+    N2_ASSOC_OPENED,
+    N2_ASSOC_ATTACHED
+};
 
 struct n2_assoc {
     struct idmap_node node; /* node.id */
     struct list in_client;
     struct n2_client *client;
     const struct n2_assoc_ops *ops;
-    uint64_t call_id;  /* of the Open */
-    uint32_t seen;     /* the last inventory that listed it */
-    uint8_t state;     /* enum n2_assoc_state */
-    uint8_t kind;      /* enum n2_kind */
-    uint8_t *ticket;   /* heap, OPENED only */
+    uint64_t call_id; /* of the Open */
+    uint32_t seen;    /* the last inventory that listed it */
+    uint8_t state;    /* enum n2_assoc_state */
+    uint8_t kind;     /* enum n2_kind */
+    uint8_t *ticket;  /* heap, OPENED only */
 };
 
 struct n2_client_config {
@@ -102,8 +108,8 @@ const struct n2_client_stats *n2_client_stats(const struct n2_client *c);
 uint32_t n2_client_assocs(const struct n2_client *c);
 const char *n2_client_url(const struct n2_client *c);
 
-/* a is FREE; o.association is ignored, an id is drawn. The client is ready. deadline_ms: how long the
- * caller will wait. -ENOMEM or -EAGAIN (too many calls wait): nothing was started. */
+/* a is FREE; o.association is ignored, an id is drawn. The client is ready. deadline_ms: how long
+ * the caller will wait. -ENOMEM or -EAGAIN (too many calls wait): nothing was started. */
 int n2_assoc_open(struct n2_client *c, struct n2_assoc *a, const struct n2_assoc_ops *ops,
                   const struct n2_open *o, uint32_t deadline_ms);
 /* a is OPENED. Takes fd; from now on the stream is the relay's, and what comes is ended, lost or

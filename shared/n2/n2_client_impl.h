@@ -1,4 +1,5 @@
-/* Private to n2_client.c (the conversation) and n2_assoc.c (the associations). */
+/* Private to n2_client.c (the conversation), n2_client_watch.c (what the relay tells by itself) and
+ * n2_assoc.c (the associations). */
 #pragma once
 
 #include "shared/base/sm.h"
@@ -56,8 +57,26 @@ struct n2_client {
 
 /* ---- n2_client.c ---- */
 
-/* Queues a call; false when too many wait. ret_id may be NULL. */
+/* Queues a call and gives it its id; false when too many wait. association may be NULL. */
 bool n2_client_call(struct n2_client *c, struct n2_call *call, const uint8_t *association);
+/* Moves the state; tells the owner, and the log when it makes a difference. */
+void n2_client_enter(struct n2_client *c, enum n2_client_state to);
+/* The conversation is over; the lease may still run. */
+void n2_client_down(struct n2_client *c);
+/* Something sent at that time was answered: the lease runs from then. */
+void n2_client_believe(struct n2_client *c, uint64_t sent_at);
+void n2_client_connect_legs(struct n2_client *c);
+void n2_client_put_head(struct n2_client *c, struct buf *b, bool hello);
+
+/* ---- n2_client_watch.c ---- */
+
+/* Parks a Watch at the relay, if it is READY and none is. */
+void n2_client_watch(struct n2_client *c);
+/* For the exchange that carries them. */
+void n2_client_on_watch(void *arg, int status, const uint8_t *bytes, size_t len);
+/* Asks for everything that the relay holds; SYNC ends with the last page. */
+void n2_client_inventory(struct n2_client *c);
+void n2_client_take_inventory(struct n2_client *c, const struct n2_inventory_answer *inv);
 
 /* ---- n2_assoc.c ---- */
 
