@@ -34,6 +34,7 @@ SRC_relayd-tcp := $(filter-out relayd-tcp/main.c,$(sort $(wildcard relayd-tcp/*.
 LIBS_shared  := -luv -lnng -lprotobuf-c -lyaml -lcares -lmicrohttpd -ljansson -lpthread
 LIBS_socksd  := -lcrypt -lcrypto
 TESTS        := $(patsubst tests/%.c,%,$(sort $(wildcard tests/unit/*/test_*.c tests/contract/test_*.c)))
+TSAN_TESTS   := unit/n2/test_link unit/n2/test_link_peers # where two threads meet
 SRC_testlib  := $(sort $(wildcard tests/lib/*.c))
 FUZZERS      := $(patsubst tests/fuzz/%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 SRC_bench    := $(sort $(wildcard tests/bench/*.c))
@@ -140,12 +141,12 @@ check:
 	$(Q)$(MAKE) --no-print-directory replay
 	$(Q)$(MAKE) --no-print-directory system
 
-CHECKED := $(TESTS:%=$(BUILD)/asan/tests/%) $(BUILD)/tsan/tests/unit/n2/test_link \
+CHECKED := $(TESTS:%=$(BUILD)/asan/tests/%) $(TSAN_TESTS:%=$(BUILD)/tsan/tests/%) \
            $(FUZZERS:%=$(BUILD)/asan/fuzz/%) $(PROGRAMS:%=$(BUILD)/asan/%)
 
-unit: $(TESTS:%=$(BUILD)/asan/tests/%) $(BUILD)/tsan/tests/unit/n2/test_link
+unit: $(TESTS:%=$(BUILD)/asan/tests/%) $(TSAN_TESTS:%=$(BUILD)/tsan/tests/%)
 	$(Q)tests/run $(TESTS:%=$(BUILD)/asan/tests/%)
-	$(Q)TSAN_OPTIONS="$(if $(wildcard tests/lib/tsan.supp),suppressions=$(CURDIR)/tests/lib/tsan.supp)" tests/run $(BUILD)/tsan/tests/unit/n2/test_link
+	$(Q)TSAN_OPTIONS="$(if $(wildcard tests/lib/tsan.supp),suppressions=$(CURDIR)/tests/lib/tsan.supp)" tests/run $(TSAN_TESTS:%=$(BUILD)/tsan/tests/%)
 
 replay: $(FUZZERS:%=$(BUILD)/asan/fuzz/%)
 	$(Q)tests/run --replay $(FUZZERS:%=$(BUILD)/asan/fuzz/%)

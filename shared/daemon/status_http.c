@@ -102,8 +102,7 @@ static void drop_overrun(struct status_http *h)
 {
     const struct linger now = {.l_onoff = 1, .l_linger = 0}; /* what it did not read is void */
 
-    LIST_FOREACH_SAFE(it, &h->connections)
-    {
+    LIST_FOREACH_SAFE (it, &h->connections) {
         struct connection *c = LIST_ENTRY(it, struct connection, node);
 
         if (c->deadline > uv_now(h->loop))
@@ -120,8 +119,7 @@ static void drop_ended(struct status_http *h)
 {
     char octet;
 
-    LIST_FOREACH_SAFE(it, &h->connections)
-    {
+    LIST_FOREACH_SAFE (it, &h->connections) {
         struct connection *c = LIST_ENTRY(it, struct connection, node);
 
         if (!c->asked && recv(c->fd, &octet, 1, MSG_PEEK | MSG_DONTWAIT) == 0)

@@ -15,6 +15,8 @@ struct batch {
     int fds[N2_LEGS_MAX];
     void *owners[N2_LEGS_MAX];
     size_t count;
+    size_t handed_back; /* of them, when it fails */
+    bool failing;
 };
 
 enum { BATCHES_MAX = 64 };
@@ -28,7 +30,7 @@ struct n2_leg_sender {
     void *arg;
     struct list batches; /* oldest first; the last one is being filled */
     size_t batch_count;
-    bool broken;
+    bool broken, closed;
 };
 
 static void batch_free(struct n2_leg_sender *s, struct batch *b)
@@ -52,15 +54,23 @@ static struct batch *batch_new(struct n2_leg_sender *s)
     return b;
 }
 
+/* A callback may close the sender, which comes here again for the same batch: whoever began frees.
+ */
 static void fail_batch(struct n2_leg_sender *s, struct batch *b)
 {
-    for (size_t i = 0; i < b->count; i++) {
+    bool began = !b->failing;
+
+    b->failing = true;
+    while (b->handed_back < b->count) {
+        size_t i = b->handed_back++;
         if (b->owners[i] != NULL)
             s->ops->failed(s->arg, b->owners[i], b->fds[i]);
         else
             close(b->fds[i]);
     }
-    batch_free(s, b);
+    list_remove(&b->node);
+    if (began)
+        batch_free(s, b);
 }
 
 /* 0, or -errno. The kernel holds its own reference to each descriptor once sendmsg returned. */
@@ -97,7 +107,8 @@ static void break_down(struct n2_leg_sender *s)
     s->broken = true;
     while (!list_empty(&s->batches))
         fail_batch(s, LIST_ENTRY(s->batches.next, struct batch, node));
-    s->ops->down(s->arg);
+    if (!s->closed)
+        s->ops->down(s->arg);
 }
 
 static void flush(struct loop_task *t)
@@ -189,7 +200,7 @@ void n2_leg_sender_close(struct n2_leg_sender *s)
 {
     if (s == NULL)
         return;
-    s->broken = true;
+    s->broken = s->closed = true;
     while (!list_empty(&s->batches))
         fail_batch(s, LIST_ENTRY(s->batches.next, struct batch, node));
     loop_unpost(&s->flush);
@@ -199,7 +210,8 @@ void n2_leg_sender_close(struct n2_leg_sender *s)
 
 int n2_leg_send(struct n2_leg_sender *s, const struct n2_attach *a, int fd, void *owner)
 {
-    struct batch *b = list_empty(&s->batches) ? NULL : LIST_ENTRY(s->batches.prev, struct batch, node);
+    struct batch *b =
+        list_empty(&s->batches) ? NULL : LIST_ENTRY(s->batches.prev, struct batch, node);
     size_t room = 128 + a->to_client_len + a->to_target_len;
 
     if (s->broken || a->to_client_len > N2_TO_CLIENT_MAX || a->to_target_len > N2_TO_TARGET_MAX)
@@ -223,7 +235,7 @@ int n2_leg_send(struct n2_leg_sender *s, const struct n2_attach *a, int fd, void
 
 void n2_leg_forget(struct n2_leg_sender *s, const void *owner)
 {
-    LIST_FOREACH(node, &s->batches) {
+    LIST_FOREACH (node, &s->batches) {
         struct batch *b = LIST_ENTRY(node, struct batch, node);
         for (size_t i = 0; i < b->count; i++) {
             if (b->owners[i] == owner)

@@ -112,8 +112,7 @@ static void on_socket(struct hot *h, uint32_t events)
 
 static struct dns_socket *socket_find(struct dns_channel *c, int fd)
 {
-    LIST_FOREACH(it, &c->sockets)
-    {
+    LIST_FOREACH (it, &c->sockets) {
         struct dns_socket *s = LIST_ENTRY(it, struct dns_socket, node);
         if (s->hot.fd == fd)
             return s;
@@ -236,8 +235,7 @@ static void on_tick(struct wheel_timer *t)
     struct dns *d = LIST_ENTRY(t, struct dns, tick);
     bool busy = false;
 
-    LIST_FOREACH_SAFE(it, &d->channels)
-    {
+    LIST_FOREACH_SAFE (it, &d->channels) {
         struct dns_channel *c = LIST_ENTRY(it, struct dns_channel, node);
         c->probes = DNS_SORT_PROBES;
         ares_process_fd(c->ares, ARES_SOCKET_BAD, ARES_SOCKET_BAD);

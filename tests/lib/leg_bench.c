@@ -92,6 +92,14 @@ void legs_forget(struct leg_bench *b)
 
 /* ---- the sender's side ---- */
 
+static void close_sender(struct leg_bench *b)
+{
+    struct n2_leg_sender *sender = b->sender;
+
+    b->sender = NULL;
+    n2_leg_sender_close(sender);
+}
+
 static void on_failed(void *arg, void *owner, int fd)
 {
     struct leg_bench *b = arg;
@@ -102,6 +110,8 @@ static void on_failed(void *arg, void *owner, int fd)
     close(fd);
     b->failed++;
     b->last_failed = owner;
+    if (b->close_when_failed)
+        close_sender(b);
 }
 
 static void on_down(void *arg)
@@ -109,10 +119,8 @@ static void on_down(void *arg)
     struct leg_bench *b = arg;
 
     b->down++;
-    if (b->close_when_down) {
-        n2_leg_sender_close(b->sender);
-        b->sender = NULL;
-    }
+    if (b->close_when_down)
+        close_sender(b);
 }
 
 const struct n2_leg_sender_ops legs_sender_ops = {on_failed, on_down};

@@ -33,7 +33,7 @@ struct leg_bench {
     size_t leg_count, expected;
     /* what came back */
     int failed, down;
-    bool close_when_down;
+    bool close_when_down, close_when_failed;
     const void *last_failed;
 };
 

@@ -252,6 +252,22 @@ static void when_the_peer_dies_what_waits_comes_back(void **state)
     assert_int_equal(descriptors_open(), b->descriptors - 3);
 }
 
+static void the_sender_may_be_closed_from_its_callback(void **state)
+{
+    struct leg_bench *b = *state;
+    int deaf = connect_to_the_deaf(b);
+    uint32_t n = fill_channel(b);
+
+    b->close_when_failed = b->close_when_down = true;
+    close(deaf);
+    loop_run_for(&b->loop, 50);
+    assert_null(b->sender);
+    assert_int_equal(b->down, 0);
+    assert_in_range(b->failed, 1, n);
+    assert_ptr_equal(b->last_failed, &b->legs[n - 1]);
+    assert_int_equal(descriptors_open(), b->descriptors - 3);
+}
+
 static void after_the_peer_died_nothing_is_taken(void **state)
 {
     struct leg_bench *b = *state;
@@ -279,6 +295,7 @@ int main(void)
         TEST(a_full_channel_goes_on_where_it_stopped),
         TEST(too_many_waiting_legs_are_refused),
         TEST(when_the_peer_dies_what_waits_comes_back),
+        TEST(the_sender_may_be_closed_from_its_callback),
         TEST(after_the_peer_died_nothing_is_taken),
     };
 
