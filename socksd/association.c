@@ -5,15 +5,13 @@
 #include "shared/base/log.h"
 #include "shared/n2/n2_audit.h"
 
-struct association *association_new(struct session *x)
+struct association *association_new(struct session *x, const struct n2_audit *audit, size_t count)
 {
-    struct n2_audit audit[SESSION_AUDIT];
-    struct session_audit_text text;
     struct association *a = calloc(1, sizeof(*a));
 
     if (a == NULL)
         return NULL;
-    a->audit = n2_audit_pack(audit, session_audit(x, &text, audit));
+    a->audit = n2_audit_pack(audit, count);
     if (a->audit == NULL) {
         free(a);
         return NULL;

@@ -1,5 +1,5 @@
-/* What is left of a request when a relay has taken it: the association in the relay's name. It holds
- * no descriptor, only what a record needs should the relay never be able to write one. */
+/* What is left of a request when a relay has taken it: the association in the relay's name. It
+ * holds no descriptor, only what a record needs should the relay never be able to write one. */
 #pragma once
 
 #include "shared/n2/n2_client.h"
@@ -15,8 +15,8 @@ struct association {
     char *audit; /* "key\0value\0" ... "\0" */
 };
 
-/* With the audit of the session. NULL without memory. */
-struct association *association_new(struct session *x);
+/* audit (session_audit) is copied. NULL without memory. */
+struct association *association_new(struct session *x, const struct n2_audit *audit, size_t count);
 /* The session is gone and the relay has the leg. */
 void association_handed_over(struct association *a);
 /* Not known to a relay any more. Accepts NULL. */

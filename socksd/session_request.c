@@ -443,7 +443,7 @@ static bool open_at(struct session *x, struct n2_client *relay)
     sm_move(&x->sm, SESSION_OPENING);
     x->tries++;
     x->tried |= relays_bit(s->relays, relay);
-    x->association = association_new(x);
+    x->association = association_new(x, audit, o.audit_count);
     return x->association != NULL &&
            n2_assoc_open(relay, &x->association->n2, &assoc_ops, &o, time_left(x)) == 0;
 }

@@ -72,7 +72,8 @@ static void reload(struct daemon *d)
     SWAP(c->drain_ms, fresh.drain_ms);
     log_configure(c->log.level, c->log.format);
     schema_fini(&relay_schema, &fresh);
-    log_info("reloaded");
+    log_info("reloaded",
+             LOG_STR("kept", "n2, legs, status, engines, pipes and associations need a restart"));
 }
 
 static void on_asked(void *arg, enum boot_ask what, const char *why)
