@@ -27,10 +27,11 @@ endif
 BUILD_PACKAGES := gcc libc6-dev protobuf-c-compiler libuv1-dev libnng-dev libprotobuf-c-dev \
                   libyaml-dev libc-ares-dev libmicrohttpd-dev libjansson-dev libcrypt-dev libssl-dev
 
-PROGRAMS     := socksd relayd-tcp
+PROGRAMS     := socksd relayd-tcp relayd-udp
 SRC_shared   := $(sort $(wildcard shared/*/*.c))
 SRC_socksd   := $(filter-out socksd/main.c,$(sort $(wildcard socksd/*.c)))
 SRC_relayd-tcp := $(filter-out relayd-tcp/main.c,$(sort $(wildcard relayd-tcp/*.c)))
+SRC_relayd-udp := $(filter-out relayd-udp/main.c,$(sort $(wildcard relayd-udp/*.c)))
 LIBS_shared  := -luv -lnng -lprotobuf-c -lyaml -lcares -lmicrohttpd -ljansson -lpthread
 LIBS_socksd  := -lcrypt -lcrypto
 TESTS        := $(patsubst tests/%.c,%,$(sort $(wildcard tests/unit/*/test_*.c tests/contract/test_*.c)))
@@ -48,6 +49,7 @@ define variant
 OBJ_$(1)_shared  := $$(SRC_shared:%.c=$(2)/obj/%.o) $(2)/obj/gen/n2.pb-c.o
 OBJ_$(1)_socksd  := $$(SRC_socksd:%.c=$(2)/obj/%.o)
 OBJ_$(1)_relayd-tcp := $$(SRC_relayd-tcp:%.c=$(2)/obj/%.o)
+OBJ_$(1)_relayd-udp := $$(SRC_relayd-udp:%.c=$(2)/obj/%.o)
 OBJ_$(1)_testlib := $$(SRC_testlib:%.c=$(2)/obj/%.o)
 
 $(2)/obj/%.o: %.c $$(PROTO_H) Makefile
@@ -62,6 +64,7 @@ $(2)/obj/gen/n2.pb-c.o: $$(PROTO_C) $$(PROTO_H)
 $(2)/libshared.a: $$(OBJ_$(1)_shared)
 $(2)/libsocksd.a: $$(OBJ_$(1)_socksd)
 $(2)/librelayd-tcp.a: $$(OBJ_$(1)_relayd-tcp)
+$(2)/librelayd-udp.a: $$(OBJ_$(1)_relayd-udp)
 $(2)/libtest.a: $$(OBJ_$(1)_testlib)
 $(2)/lib%.a:
 	$$(call say,AR,$$@)
@@ -73,14 +76,17 @@ $(2)/socksd: $(2)/obj/socksd/main.o $(2)/libsocksd.a $(2)/libshared.a
 $(2)/relayd-tcp: $(2)/obj/relayd-tcp/main.o $(2)/librelayd-tcp.a $(2)/libshared.a
 	$$(call say,LINK,$$@)
 	$$(Q)$$(CC) $(3) -pie $$(CFLAGS) $$(LDFLAGS) -o $$@ $$^ $$(LIBS_shared)
+$(2)/relayd-udp: $(2)/obj/relayd-udp/main.o $(2)/librelayd-udp.a $(2)/libshared.a
+	$$(call say,LINK,$$@)
+	$$(Q)$$(CC) $(3) -pie $$(CFLAGS) $$(LDFLAGS) -o $$@ $$^ $$(LIBS_shared)
 
-$(2)/tests/%: $(2)/obj/tests/%.o $(2)/libtest.a $(2)/libsocksd.a $(2)/librelayd-tcp.a $(2)/libshared.a
+$(2)/tests/%: $(2)/obj/tests/%.o $(2)/libtest.a $(2)/libsocksd.a $(2)/librelayd-tcp.a $(2)/librelayd-udp.a $(2)/libshared.a
 	@mkdir -p $$(@D)
 	$$(call say,LINK,$$@)
 	$$(Q)$$(CC) $(3) -pie $$(CFLAGS) $$(LDFLAGS) -o $$@ $$^ $$(LIBS_shared) $$(LIBS_socksd) -lcmocka
 
 # A fuzz target linked with the replayer: runs its corpus once, no libFuzzer needed.
-$(2)/fuzz/%: $(2)/obj/tests/fuzz/%.o $(2)/obj/tests/fuzz/replay.o $(2)/libtest.a $(2)/libsocksd.a $(2)/librelayd-tcp.a $(2)/libshared.a
+$(2)/fuzz/%: $(2)/obj/tests/fuzz/%.o $(2)/obj/tests/fuzz/replay.o $(2)/libtest.a $(2)/libsocksd.a $(2)/librelayd-tcp.a $(2)/librelayd-udp.a $(2)/libshared.a
 	@mkdir -p $$(@D)
 	$$(call say,LINK,$$@)
 	$$(Q)$$(CC) $(3) -pie $$(CFLAGS) $$(LDFLAGS) -o $$@ $$^ $$(LIBS_shared) $$(LIBS_socksd)
@@ -109,11 +115,11 @@ $(BUILD)/socksbench: $(SRC_bench:%.c=$(BUILD)/obj/%.o)
 	$(Q)$(CC) $(RELEASE) -pie $(CFLAGS) $(LDFLAGS) -o $@ $^
 
 # libFuzzer wants its own compiler; everything the target needs is compiled with its coverage.
-$(BUILD)/libfuzzer/%: tests/fuzz/%.c $(SRC_shared) $(SRC_socksd) $(SRC_relayd-tcp) $(SRC_testlib) $(PROTO_C)
+$(BUILD)/libfuzzer/%: tests/fuzz/%.c $(SRC_shared) $(SRC_socksd) $(SRC_relayd-tcp) $(SRC_relayd-udp) $(SRC_testlib) $(PROTO_C)
 	@mkdir -p $(@D)
 	$(call say,FUZZER,$@)
 	$(Q)clang $(CSTD) -O1 -g -fsanitize=fuzzer,address,undefined $(CPPFLAGS) -I$(BUILD)/gen \
-	    -DVERSION='"$(VERSION)"' -o $@ $< $(SRC_shared) $(SRC_socksd) $(filter-out tests/lib/sock%.c,$(SRC_testlib)) $(PROTO_C) \
+	    -DVERSION='"$(VERSION)"' -o $@ $< $(SRC_shared) $(SRC_socksd) $(SRC_relayd-udp) $(filter-out tests/lib/sock%.c,$(SRC_testlib)) $(PROTO_C) \
 	    $(LIBS_shared) $(LIBS_socksd) -lcmocka
 
 # ---- what people type -------------------------------------------------------------------------

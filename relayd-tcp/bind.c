@@ -48,13 +48,13 @@ static int listen_at(const struct addr *at)
 }
 
 /* Any port of the configured range, begun at a random place so that ports cannot be foreseen. */
-static int listen_in_range(const struct relay *r, struct addr at)
+static int listen_in_range(const struct tcp_config *c, struct addr at)
 {
-    const struct schema_ports *range = &r->config.relay.ports;
+    const struct schema_ports *range = &c->base.relay.ports;
     uint32_t size = (uint32_t)range->last - range->first + 1, start;
     int rc = -EADDRINUSE;
 
-    if (!r->config.relay.ports_given)
+    if (!c->ports_given)
         return listen_at(&at);
     secret_random(&start, sizeof(start));
     for (uint32_t i = 0; i < size && rc == -EADDRINUSE; i++) {
@@ -64,21 +64,21 @@ static int listen_in_range(const struct relay *r, struct addr at)
     return rc;
 }
 
-static int listen_wanted(const struct relay *r, struct addr at, uint16_t port,
+static int listen_wanted(const struct tcp_config *c, struct addr at, uint16_t port,
                          struct n2_refusal *refused)
 {
-    const struct relay_keys *k = &r->config.relay;
+    const struct schema_ports *range = &c->base.relay.ports;
 
-    if (port != 0 && port < 1024 && !k->privileged_ports) {
+    if (port != 0 && port < 1024 && !c->privileged_ports) {
         refuse(refused, N2_CANNOT_BIND, "privileged port");
         return -1;
     }
-    if (port != 0 && k->ports_given && (port < k->ports.first || port > k->ports.last)) {
+    if (port != 0 && c->ports_given && (port < range->first || port > range->last)) {
         refuse(refused, N2_NO_PORT, "outside the configured ports");
         return -1;
     }
     at.port = port;
-    int fd = port != 0 ? listen_at(&at) : listen_in_range(r, at);
+    int fd = port != 0 ? listen_at(&at) : listen_in_range(c, at);
     if (fd >= 0)
         return fd;
     if (fd == -EADDRINUSE)
@@ -90,44 +90,27 @@ static int listen_wanted(const struct relay *r, struct addr at, uint16_t port,
     return -1;
 }
 
-/* The local address that packets to `to` would carry; connecting a datagram socket asks the routing
- * table and sends nothing. */
-static bool route_source(const struct addr *to, struct addr *ret)
+static struct addr told(const struct tcp_config *c, const struct n2_open *o,
+                        const struct addr *local)
 {
-    struct addr probe = *to;
-    struct sockaddr_storage ss;
-
-    if (to->family == ADDR_NONE || addr_is_any(to))
-        return false;
-    probe.port = probe.port != 0 ? probe.port : 9;
-    socklen_t len = sockaddr_from(&probe, &ss);
-    int fd = socket(ss.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    bool ok = fd >= 0 && connect(fd, (struct sockaddr *)&ss, len) == 0 && sockaddr_local(fd, ret);
-    if (fd >= 0)
-        close(fd);
-    return ok;
-}
-
-static struct addr told(const struct relay *r, const struct n2_open *o, const struct addr *local)
-{
-    const struct relay_keys *k = &r->config.relay;
+    const struct relay_keys *k = &c->base.relay;
     struct addr a = relay_config_pick(k->advertise.items, k->advertise.count, local->family);
     uint16_t port = local->port;
 
     if (a.family == ADDR_NONE)
         a = *local;
     if (addr_is_any(&a) && o->destination_count > 0)
-        route_source(&o->destinations[0], &a);
+        sockaddr_towards(&o->destinations[0], &a);
     if (addr_is_any(&a) && o->client_local.family == local->family)
         a = o->client_local;
     a.port = port;
     return a;
 }
 
-int bind_listen(const struct relay *r, const struct n2_open *o, struct addr *ret_bound,
+int bind_listen(const struct tcp_config *c, const struct n2_open *o, struct addr *ret_bound,
                 struct n2_refusal *ret_refused)
 {
-    const struct relay_keys *k = &r->config.relay;
+    const struct relay_keys *k = &c->base.relay;
     enum addr_family family = family_of(o);
     struct addr at = relay_config_pick(k->bind.items, k->bind.count, family);
 
@@ -140,7 +123,7 @@ int bind_listen(const struct relay *r, const struct n2_open *o, struct addr *ret
         }
         at = o->bind;
     }
-    int fd = listen_wanted(r, at, o->bind.port, ret_refused);
+    int fd = listen_wanted(c, at, o->bind.port, ret_refused);
     struct addr local;
     if (fd >= 0 && !sockaddr_local(fd, &local)) {
         close(fd);
@@ -148,7 +131,7 @@ int bind_listen(const struct relay *r, const struct n2_open *o, struct addr *ret
         return -1;
     }
     if (fd >= 0)
-        *ret_bound = told(r, o, &local);
+        *ret_bound = told(c, o, &local);
     return fd;
 }
 

@@ -115,15 +115,12 @@ void flow_finish(struct flow *f, const struct n2_refusal *refused, enum n2_end w
     if (relayed) {
         log_access(f, why);
         r->stats.attached--;
-        r->stats.octets_up += c.octets_up;
-        r->stats.octets_down += c.octets_down;
     }
     if (refused != NULL) {
-        r->stats.refused[refused->code]++;
-        r->stats.unreachable[refused->cause]++;
+        relay_counts_refused(&r->base.counts, refused);
         n2_grant_refused(f->grant, refused->code, refused->cause, refused->text);
     } else {
-        r->stats.ended[why]++;
+        relay_counts_ended(&r->base.counts, why, &c);
         n2_grant_ended(f->grant, why, &c);
     }
     loop_bury(r->base.loop, &f->grave, flow_free);
@@ -211,16 +208,17 @@ void flow_wait_for_leg(struct flow *f)
 
 static void set_limits(struct flow *f, const struct n2_limits *wanted)
 {
-    const struct relay_keys *k = &f->relay->base.config.relay;
+    const struct tcp_config *c = &f->relay->config;
+    uint64_t idle_ms = c->base.relay.idle_ms;
 
     f->limits = *wanted;
     if (f->limits.connect_ms == 0 || f->limits.connect_ms > N2_DEADLINE_MAX_MS * 10)
-        f->limits.connect_ms = (uint32_t)k->connect_ms;
+        f->limits.connect_ms = (uint32_t)c->connect_ms;
     if (f->limits.idle_ms == 0)
-        f->limits.idle_ms = (uint32_t)(k->idle_ms < UINT32_MAX ? k->idle_ms : UINT32_MAX);
+        f->limits.idle_ms = (uint32_t)(idle_ms < UINT32_MAX ? idle_ms : UINT32_MAX);
     if (f->limits.half_closed_ms == 0)
         f->limits.half_closed_ms =
-            (uint32_t)(k->half_closed_ms < UINT32_MAX ? k->half_closed_ms : UINT32_MAX);
+            (uint32_t)(c->half_closed_ms < UINT32_MAX ? c->half_closed_ms : UINT32_MAX);
 }
 
 static void service_open(void *arg, struct n2_grant *g, const struct n2_open *o)
@@ -252,15 +250,21 @@ static void service_open(void *arg, struct n2_grant *g, const struct n2_open *o)
     }
 }
 
-static void service_update(void *arg, struct n2_grant *g, const struct n2_limits *limits)
+static bool service_update(void *arg, struct n2_grant *g, const struct n2_update *u,
+                           struct n2_refusal *ret)
 {
     struct flow *f = g->impl;
     (void)arg;
 
-    set_limits(f, limits);
-    f->stream.octet_limit = limits->octets;
+    if (u->rules != NULL) {
+        *ret = (struct n2_refusal){N2_BAD, N2_CAUSE_NONE, "rules without datagrams"};
+        return false;
+    }
+    set_limits(f, &u->limits);
+    f->stream.octet_limit = u->limits.octets;
     if (f->sm.state == FLOW_RELAYING)
         check_idle(f);
+    return true;
 }
 
 static void on_stream_end(struct stream *s, enum stream_end why)
@@ -337,15 +341,7 @@ static void service_load(void *arg, struct n2_load *ret)
     };
 }
 
-/* Nothing is held any more: the loop has nothing to live for. */
-static void service_drained(void *arg)
-{
-    struct tcp_relay *r = arg;
-
-    uv_stop(&r->base.loop->uv);
-}
-
 const struct n2_service flow_service = {
     service_open,     service_update, service_attach,  service_end,
-    service_counters, service_load,   service_drained,
+    service_counters, service_load,   relay_drained,
 };

@@ -35,7 +35,7 @@ void flow_open_bind(struct flow *f, const struct n2_open *o)
     struct n2_refusal refused = {0};
     struct hot *waiting = &f->stream.leg[1]; /* free until the stream starts */
 
-    int fd = bind_listen(&f->relay->base, o, &f->bound, &refused);
+    int fd = bind_listen(&f->relay->config, o, &f->bound, &refused);
     if (fd < 0) {
         flow_finish(f, &refused, N2_END_NONE);
         return;
@@ -54,7 +54,7 @@ void flow_open_bind(struct flow *f, const struct n2_open *o)
     f->expected.peers = peers;
     f->expected.count = o->destination_count;
     sm_move(&f->sm, FLOW_LISTENING);
-    f->relay->stats.opened[N2_BIND]++;
+    f->relay->base.counts.opened[N2_BIND]++;
     loop_timer_start(f->relay->base.loop, &f->timer, f->limits.connect_ms);
     n2_grant_listening(f->grant, &f->bound, "copy");
 }

@@ -40,7 +40,7 @@ static void on_connected(struct flow *f, int fd, const struct addr *peer)
     f->target_fd = fd;
     f->peer = *peer;
     sockaddr_local(fd, &f->bound);
-    f->relay->stats.opened[f->grant->kind]++;
+    f->relay->base.counts.opened[f->grant->kind]++;
     flow_wait_for_leg(f);
     n2_grant_opened(f->grant, &f->bound, &f->peer, "copy");
 }
@@ -60,7 +60,7 @@ static void on_dialed(void *arg, int status, int fd, const struct addr *peer)
 
 void flow_open_connect(struct flow *f, const struct n2_open *o)
 {
-    const struct relay_keys *k = &f->relay->base.config.relay;
+    const struct relay_keys *k = &f->relay->config.base.relay;
     struct addr allowed[DIAL_MAX], peer;
     const struct n2_refusal policy = {N2_POLICY, N2_CAUSE_NONE, "protected destination"};
     const struct n2_refusal none = {N2_BAD, N2_CAUSE_NONE, "no destination"};

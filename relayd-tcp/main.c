@@ -4,11 +4,16 @@
 #include "relayd-tcp/page.h"
 #include "relayd-tcp/tcp_relay.h"
 
+static const struct tcp_config *config_of(const struct relay *r)
+{
+    return &((const struct tcp_relay *)r)->config;
+}
+
 static size_t engines(const struct relay *r, const char *ret[4])
 {
     size_t n = 0;
 
-    if (relay_config_engine(&r->config, RELAY_SPLICE))
+    if (tcp_config_engine(config_of(r), TCP_SPLICE))
         ret[n++] = "splice";
     ret[n++] = "copy";
     return n;
@@ -17,8 +22,8 @@ static size_t engines(const struct relay *r, const char *ret[4])
 /* Two descriptors each; pipes get at most a quarter of all: who has few descriptors copies. */
 static uint32_t capacity(const struct relay *r, uint32_t descriptors)
 {
-    uint32_t pipes =
-        relay_config_engine(&r->config, RELAY_SPLICE) ? (uint32_t)r->config.relay.pipes * 2 : 0;
+    const struct tcp_config *c = config_of(r);
+    uint32_t pipes = tcp_config_engine(c, TCP_SPLICE) ? (uint32_t)c->pipes * 2 : 0;
     uint32_t quarter = descriptors / 4;
 
     return (descriptors - (pipes < quarter ? pipes : quarter)) / 2;
@@ -28,13 +33,18 @@ static int start(struct relay *r, struct err *e)
 {
     struct tcp_relay *t = (struct tcp_relay *)r;
     const struct stream_pump_config pump = {
-        .splice = relay_config_engine(&r->config, RELAY_SPLICE),
-        .pipes_max = (uint32_t)r->config.relay.pipes,
-        .pipe_octets = (uint32_t)r->config.relay.pipe_octets,
+        .splice = tcp_config_engine(&t->config, TCP_SPLICE),
+        .pipes_max = (uint32_t)t->config.pipes,
+        .pipe_octets = (uint32_t)t->config.pipe_octets,
     };
 
     t->pump = stream_pump_new(r->loop, &pump);
     return t->pump != NULL ? 0 : err_set(e, "out of memory");
+}
+
+static void reload(struct relay *r, struct relay_config *fresh)
+{
+    tcp_config_reload(&((struct tcp_relay *)r)->config, (struct tcp_config *)fresh);
 }
 
 static void stop(struct relay *r)
@@ -53,14 +63,17 @@ int main(int argc, char **argv)
         .kind_count = 2,
         .ptcls = ptcls,
         .ptcl_count = 1,
+        .schema = &tcp_schema,
+        .kept = TCP_CONFIG_KEPT,
         .service = &flow_service,
         .pages = &tcp_pages,
         .engines = engines,
         .capacity = capacity,
         .start = start,
+        .reload = reload,
         .stop = stop,
     };
-    static struct tcp_relay relay;
+    static struct tcp_relay relay = {.base.config = &relay.config.base};
 
     return relay_main(argc, argv, &program, &relay.base);
 }

@@ -6,37 +6,10 @@
 
 #include "relayd-tcp/flow.h"
 #include "shared/daemon/boot.h"
+#include "shared/relay/relay_listing.h"
 #include "shared/relay/relay_page.h"
 
 /* ---- /metrics ---- */
-
-/* from: 1 leaves out a word that means "none". */
-static void put_counts(struct prom *p, const char *label, const uint64_t *counts, size_t n,
-                       size_t from, const char *(*name)(int))
-{
-    for (size_t i = from; i < n; i++)
-        prom_u64(p, PROM_LABELS({label, name((int)i)}), counts[i]);
-}
-
-static const char *kind_word(int i)
-{
-    return n2_kind_name((enum n2_kind)i);
-}
-
-static const char *refusal_word(int i)
-{
-    return n2_refusal_name((enum n2_refusal_code)i);
-}
-
-static const char *cause_word(int i)
-{
-    return n2_cause_name((enum n2_cause)i);
-}
-
-static const char *end_word(int i)
-{
-    return n2_end_name((enum n2_end)i);
-}
 
 static void put_associations(struct prom *p, const struct tcp_relay *r)
 {
@@ -47,25 +20,10 @@ static void put_associations(struct prom *p, const struct tcp_relay *r)
     prom_u64(p, PROM_LABELS({"state", "unattached"}), s->flows - s->attached);
     prom_family(p, "relayd_associations_limit", PROM_GAUGE, "Associations held at most.");
     prom_u64(p, NULL, r->base.capacity);
-    prom_family(p, "relayd_associations_opened_total", PROM_COUNTER,
-                "Associations opened, by kind.");
-    put_counts(p, "kind", s->opened, N2_KINDS, 1, kind_word);
-    prom_family(p, "relayd_associations_ended_total", PROM_COUNTER,
-                "Associations that were opened and have ended, by reason.");
-    put_counts(p, "reason", s->ended, N2_END_COUNT, 1, end_word);
-    prom_family(p, "relayd_refusals_total", PROM_COUNTER,
-                "Associations that could not be opened, by reason.");
-    put_counts(p, "reason", s->refused, N2_REFUSAL_CODES, 1, refusal_word);
-    prom_family(p, "relayd_unreachable_total", PROM_COUNTER,
-                "Destinations that could not be reached, by cause.");
-    put_counts(p, "cause", s->unreachable, N2_CAUSES, 1, cause_word);
+    relay_counts_metrics(&r->base.counts, p);
     prom_family(p, "relayd_bind_peers_refused_total", PROM_COUNTER,
                 "Connections to a waiting BIND that were not from the expected peer.");
     prom_u64(p, NULL, s->bind_peers_refused);
-    prom_family(p, "relayd_ended_octets_total", PROM_COUNTER,
-                "Payload of associations that have ended, by direction.");
-    prom_u64(p, PROM_LABELS({"direction", "up"}), s->octets_up);
-    prom_u64(p, PROM_LABELS({"direction", "down"}), s->octets_down);
 }
 
 static void put_engines(struct prom *p, const struct tcp_relay *r)
@@ -114,7 +72,7 @@ static void status(void *ctx, struct json *j)
     json_object_begin(j, "limits");
     json_put_u64(j, "associations", r->base.capacity);
     json_put_u64(j, "descriptors", boot_descriptor_limit());
-    json_put_u64(j, "pipes", r->base.config.relay.pipes);
+    json_put_u64(j, "pipes", r->config.pipes);
     json_object_end(j);
 }
 
@@ -123,14 +81,9 @@ static void status(void *ctx, struct json *j)
 enum { FILTER_CLIENT, FILTER_STATE };
 static const char *const filters[] = {"client", "state", NULL};
 
-struct listing {
-    const struct status_query *q;
-    struct n2_grant **rows;
-    size_t count;
-};
-
-static bool wanted(const struct flow *f, const struct status_query *q)
+static bool wanted(const struct n2_grant *g, const struct status_query *q)
 {
+    const struct flow *f = g->impl;
     char ip[ADDR_TEXT_MAX];
 
     if (q->filter[FILTER_STATE] != NULL && strcmp(q->filter[FILTER_STATE], flow_state_name(f)) != 0)
@@ -139,25 +92,7 @@ static bool wanted(const struct flow *f, const struct status_query *q)
            strcmp(q->filter[FILTER_CLIENT], addr_format_ip(&f->client, ip)) == 0;
 }
 
-static void collect(struct n2_grant *g, void *arg)
-{
-    struct listing *l = arg;
-    char id[ID_TEXT_LEN];
-
-    if (!wanted(g->impl, l->q))
-        return;
-    if (l->q->after == NULL || strcmp(id_format(g->node.id, id), l->q->after) > 0)
-        l->rows[l->count++] = g;
-}
-
-static int by_id(const void *a, const void *b)
-{
-    struct n2_grant *const *x = a, *const *y = b;
-
-    return memcmp((*x)->node.id, (*y)->node.id, ID_LEN);
-}
-
-static void put_flow(struct json *j, const struct tcp_relay *r, const struct n2_grant *g)
+static void put_flow(const struct n2_grant *g, const struct relay *r, struct json *j)
 {
     const struct flow *f = g->impl;
     struct n2_counters c;
@@ -173,7 +108,7 @@ static void put_flow(struct json *j, const struct tcp_relay *r, const struct n2_
     json_put_addr(j, "bound", &f->bound);
     if (f->sm.state == FLOW_RELAYING) {
         json_put_str(j, "engine", stream_engine_name(&f->stream));
-        json_put_u64(j, "idle_ms", loop_now(r->base.loop) - f->stream.last_activity);
+        json_put_u64(j, "idle_ms", loop_now(r->loop) - f->stream.last_activity);
     }
     json_put_u64(j, "octets_up", c.octets_up);
     json_put_u64(j, "octets_down", c.octets_down);
@@ -183,23 +118,9 @@ static void put_flow(struct json *j, const struct tcp_relay *r, const struct n2_
 
 static int associations(void *ctx, const struct status_query *q, struct json *j, struct err *e)
 {
-    const struct tcp_relay *r = ctx;
-    struct listing l = {q, calloc(r->stats.flows + 1, sizeof(struct n2_grant *)), 0};
-    char id[ID_TEXT_LEN];
+    static const struct relay_listing listing = {wanted, put_flow};
 
-    if (l.rows == NULL)
-        return err_set(e, "out of memory");
-    n2_server_each(r->base.n2, collect, &l);
-    qsort(l.rows, l.count, sizeof(struct n2_grant *), by_id);
-    size_t shown = l.count < q->limit ? l.count : q->limit;
-    json_array_begin(j, "associations");
-    for (size_t i = 0; i < shown; i++)
-        put_flow(j, r, l.rows[i]);
-    json_array_end(j);
-    if (shown < l.count)
-        json_put_str(j, "next", id_format(l.rows[shown - 1]->node.id, id));
-    free(l.rows);
-    return 0;
+    return relay_listing_page(ctx, &listing, q, j, e);
 }
 
 const struct status_pages tcp_pages = {

@@ -36,17 +36,19 @@
  * lone datagram has segment == len; an empty one has both 0. */
 struct engine_run {
     struct addr from;
-    struct addr local; /* the address it came to, without a port; family NONE when not asked for */
+    struct addr local; /* the address it came to, without a port (the host's own if that was a
+                          broadcast); family NONE when not asked for */
     uint8_t *data;     /* the engine's, until the next receive; may be written to */
     uint32_t len;
     uint32_t segment;
 };
 
-/* One datagram to be sent: iov's octets in a row (at most ENGINE_IOV_MAX pieces). */
+/* One datagram to be sent: iov's octets in a row (at most ENGINE_IOV_MAX pieces, none is an empty
+ * datagram). IPv6 addresses carry no scope: link-local ones cannot be sent to. */
 #define ENGINE_IOV_MAX 2
 struct engine_datagram {
     int fd;
-    struct addr to;
+    struct addr to;    /* family NONE: the socket is connected */
     struct addr local; /* the address to send from; family NONE: the kernel's choice */
     struct iovec iov[ENGINE_IOV_MAX];
     unsigned iov_count;
@@ -59,7 +61,8 @@ struct engine_stats {
     uint64_t gro_datagrams;             /* in, that came as part of a longer run */
     uint64_t gso_datagrams;             /* out, that left as part of a longer run */
     uint64_t gso_refused;               /* runs that were sent piece by piece after all */
-    uint64_t receive_errors;            /* reported on a socket and passed over */
+    uint64_t receive_errors;            /* passed over: reports of the network on a socket, and
+                                           messages that the kernel had to cut */
     uint64_t send_full;                 /* datagrams dropped: the socket's buffer was full */
     uint64_t send_failed;               /* datagrams dropped: any other reason */
 };
@@ -87,30 +90,31 @@ static inline struct engine *engine_new(const struct engine_ops *ops)
     return ops->new();
 }
 
-/* NULL is allowed. What was not flushed is dropped. */
+/* NULL is allowed. What was not flushed may be lost. */
 static inline void engine_free(struct engine *e)
 {
     if (e != NULL)
         e->ops->free(e);
 }
 
-/* Sets what the engine wants of a socket (nonblocking, of that family, IPV6_V6ONLY if IPv6);
+/* Sets what the engine wants of a socket (UDP, nonblocking, of that family, IPV6_V6ONLY if IPv6);
  * want_local: runs shall tell the address they came to. 0, or -errno when want_local cannot be had;
- * an acceleration that this kernel has not is no failure. */
+ * an acceleration that this kernel has not is no failure. Once per socket, before anything else. */
 static inline int engine_prepare(struct engine *e, int fd, enum addr_family family, bool want_local)
 {
     return e->ops->prepare(e, fd, family, want_local);
 }
 
-/* Takes what waits, to a bound; 0: nothing. *ret is the engine's until the next receive. What was
- * sent and not flushed is flushed first, as it may point into those buffers. */
+/* Takes what waits, to a bound; 0: nothing now. *ret is the engine's until the next receive. What
+ * was sent and not flushed is flushed first, as it may point into those buffers. What waits in the
+ * socket's error queue (IP_RECVERR) when an error is reported is thrown away. */
 static inline size_t engine_receive(struct engine *e, int fd, const struct engine_run **ret)
 {
     return e->ops->receive(e, fd, ret);
 }
 
-/* Queues d (copied), but not its octets, which stay as they are until engine_flush. May flush by
- * itself when the queue is full. */
+/* Queues d (copied), but not its octets, which stay as they are until engine_flush. May send by
+ * itself before that. */
 static inline void engine_send(struct engine *e, const struct engine_datagram *d)
 {
     e->ops->send(e, d);

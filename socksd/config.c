@@ -14,6 +14,16 @@ static const struct schema_word dialect_words[] = {
 
 /* ---- listeners ---- */
 
+static const struct schema_key proxy_keys[] = {
+    SCHEMA_LIST("from", PREFIX, struct proxy_keys, from, .required = true, .filled = true,
+                .help = "Balancers: what connects from here must begin with a header, and is "
+                        "believed. Others are clients and may not send one."),
+    SCHEMA_KEY("timeout", DURATION, struct proxy_keys, timeout_ms, .preset = "3s", .min = 100,
+               .max = 60000, .help = "From accept to the whole header."),
+    {0},
+};
+static const struct schema proxy_schema = {sizeof(struct proxy_keys), proxy_keys, NULL};
+
 static const struct schema_key listener_keys[] = {
     SCHEMA_KEY("listen", ADDR, struct listener_keys, listen, .required = true,
                .help = "Address and port for clients."),
@@ -26,6 +36,8 @@ static const struct schema_key listener_keys[] = {
                .help = "Allow method none on an address that is not loopback."),
     SCHEMA_KEY("defer-accept", BOOL, struct listener_keys, defer_accept, .preset = "true",
                .help = "Let the kernel hold a connection back until its client has spoken."),
+    SCHEMA_SUB("proxy-protocol", struct listener_keys, proxy, &proxy_schema,
+               .help = "The PROXY protocol, versions 1 and 2: the client's address from a balancer."),
     {0},
 };
 
@@ -64,7 +76,7 @@ static int check_listener(void *object, const struct yaml_node *at, struct err *
 }
 static const struct schema listener_schema = {sizeof(struct listener_keys), listener_keys, check_listener};
 
-/* ---- users, relays, resolver, timeouts ---- */
+/* ---- users, relays, timeouts ---- */
 
 static const struct schema_key users_keys[] = {
     SCHEMA_KEY("file", PATH, struct users_keys, file,
@@ -112,21 +124,6 @@ static int check_relay(void *object, const struct yaml_node *at, struct err *e)
     return r->insecure ? 0 : yaml_err(at, e, "%s needs `insecure: true`", r->url);
 }
 static const struct schema relay_schema = {sizeof(struct relay_source), relay_keys, check_relay};
-
-static const struct schema_key resolver_keys[] = {
-    SCHEMA_LIST("servers", ADDR, struct resolver_keys, servers,
-                .help = "Name servers; without them those of the system."),
-    SCHEMA_KEY("timeout", DURATION, struct resolver_keys, timeout_ms, .preset = "2s", .min = 50,
-               .max = 60000, .help = "How long one try waits for an answer."),
-    SCHEMA_KEY("tries", UINT, struct resolver_keys, tries, .preset = "2", .min = 1, .max = 10,
-               .help = "Tries per question."),
-    SCHEMA_KEY("cache-entries", UINT, struct resolver_keys, cache_entries, .preset = "4096",
-               .max = 1000000, .help = "Names remembered; 0: none."),
-    SCHEMA_KEY("negative-cache", DURATION, struct resolver_keys, negative_ms, .preset = "5s",
-               .max = 300000, .help = "How long a name is remembered that does not exist."),
-    {0},
-};
-static const struct schema resolver_schema = {sizeof(struct resolver_keys), resolver_keys, NULL};
 
 static const struct schema_key timeout_keys[] = {
     SCHEMA_KEY("handshake", DURATION, struct timeout_keys, handshake_ms, .preset = "10s",

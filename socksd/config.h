@@ -2,12 +2,18 @@
 #pragma once
 
 #include "shared/daemon/daemon_config.h"
+#include "shared/daemon/resolver_keys.h"
 #include "socksd/dialect.h"
-#include "socksd/rules.h"
+#include "shared/rules/rules.h"
 #include "socksd/users.h"
 
 enum config_method { METHOD_NONE, METHOD_USERPASS };
 enum config_dialect { DIALECT_SOCKS4, DIALECT_SOCKS5 };
+
+struct proxy_keys {
+    SCHEMA_ITEMS(struct prefix) from; /* none: no header is wanted from anybody */
+    uint64_t timeout_ms;
+};
 
 struct listener_keys {
     struct addr listen;
@@ -15,6 +21,7 @@ struct listener_keys {
     SCHEMA_ITEMS(unsigned) dialects; /* enum config_dialect */
     bool insecure;
     bool defer_accept;
+    struct proxy_keys proxy;
     struct dialect_policy policy; /* not a key: what methods and dialects come to */
 };
 
@@ -35,11 +42,6 @@ struct relay_source {
     bool spawn_given;
     char *url;
     bool insecure;
-};
-
-struct resolver_keys {
-    SCHEMA_ITEMS(struct addr) servers;
-    uint64_t timeout_ms, tries, cache_entries, negative_ms;
 };
 
 struct timeout_keys {

@@ -6,8 +6,8 @@
  *     - allow: { groups: [staff], to: ["*.example.net", 192.0.2.0/24], ports: [443, 8000-8999] }
  *     - deny: {}
  *
- * A rule is a mapping with one key, allow or deny, and its matchers (socksd/rules.h); each matcher
- * is a list of at least one item. Everything else is refused with FILE:LINE:COLUMN.
+ * A rule is a mapping with one key, allow or deny, and its matchers (shared/rules/rules.h); each
+ * matcher is a list of at least one item. Everything else is refused with FILE:LINE:COLUMN.
  *
  * A rule refers to groups, which may stand behind it in the file, so that both keys are read
  * together when their mapping is complete:
@@ -27,7 +27,7 @@
 #include "shared/base/err.h"
 #include "shared/daemon/schema.h"
 #include "shared/daemon/yaml.h"
-#include "socksd/rules.h"
+#include "shared/rules/rules.h"
 
 /* Compiles what the mapping says under `groups` and `rules`; without `rules` that denies
  * everything. On success *ret is the caller's. */

@@ -97,7 +97,7 @@ static bool accept_one(struct door *d)
     }
     s->stats.accepted++;
     sockaddr_to((struct sockaddr *)&ss, &peer);
-    session_start(s, fd, &peer, &d->keys->policy, &d->address);
+    session_start(s, fd, &peer, d->keys, &d->address);
     return true;
 }
 

@@ -213,14 +213,7 @@ static int start_services(struct server *s, struct err *e)
 {
     const struct config *c = &s->config;
     struct verify_config verify = VERIFY_CONFIG_DEFAULT;
-    const struct resolver_config resolver = {
-        .servers = c->resolver.servers.items,
-        .server_count = c->resolver.servers.count,
-        .timeout_ms = (uint32_t)c->resolver.timeout_ms,
-        .tries = (uint32_t)c->resolver.tries,
-        .cache_entries = (uint32_t)c->resolver.cache_entries,
-        .negative_ms = (uint32_t)c->resolver.negative_ms,
-    };
+    const struct resolver_config resolver = resolver_config_of(&c->resolver);
 
     verify.concurrent = (unsigned)c->users.concurrent;
     verify.cache_ms = c->users.cache_ms;

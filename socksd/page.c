@@ -33,7 +33,7 @@ static void put_requests(struct prom *p, const struct server_stats *st)
         for (int c = SOCKS_CONNECT; c <= SOCKS_UDP_ASSOCIATE; c++) {
             for (int w = 0; w < REPLY_COUNT; w++)
                 prom_u64(p, PROM_LABELS({"version", versions[v]},
-                                        {"command", request_command_name((enum socks_command)c)},
+                                        {"command", socks_command_name((enum socks_command)c)},
                                         {"reply", reply_name((enum reply_word)w)}),
                          st->requests[v][c][w]);
         }
@@ -56,6 +56,11 @@ static void put_clients(struct prom *p, const struct server *s)
     prom_family(p, "socksd_sessions_ended_total", PROM_COUNTER, "Sessions ended, by how.");
     for (int i = 0; i < SESSION_END_COUNT; i++)
         prom_u64(p, PROM_LABELS({"end", session_end_name((enum session_end)i)}), st->ended[i]);
+    prom_family(p, "socksd_proxy_headers_total", PROM_COUNTER,
+                "PROXY protocol headers wanted from balancers, by what came.");
+    for (int i = 0; i < PROXY_OUTCOME_COUNT; i++)
+        prom_u64(p, PROM_LABELS({"outcome", proxy_outcome_name((enum proxy_outcome)i)}),
+                 st->proxy_headers[i]);
     prom_family(p, "socksd_auth_total", PROM_COUNTER, "Authentications, by method and result.");
     prom_u64(p, PROM_LABELS({"method", "username-password"}, {"result", "right"}), st->auth_right);
     prom_u64(p, PROM_LABELS({"method", "username-password"}, {"result", "wrong"}), st->auth_wrong);

@@ -25,16 +25,3 @@ bool request_normalise(struct request *r)
     r->dest.addr = addr_unmap(&r->dest.addr);
     return r->command != SOCKS_CONNECT || r->dest.addr.port != 0;
 }
-
-const char *request_command_name(enum socks_command command)
-{
-    switch (command) {
-    case SOCKS_CONNECT:
-        return "connect";
-    case SOCKS_BIND:
-        return "bind";
-    case SOCKS_UDP_ASSOCIATE:
-        return "udp-associate";
-    }
-    return "unknown";
-}

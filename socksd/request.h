@@ -23,5 +23,3 @@ struct request {
 /* Brings dest into the form above. False, and the request is to be refused, when no name is left
  * ("."), or for a CONNECT to port 0. */
 bool request_normalise(struct request *r);
-/* "connect", "bind", "udp-associate" */
-const char *request_command_name(enum socks_command command);

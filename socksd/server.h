@@ -27,12 +27,27 @@ enum session_end { SESSION_ENDS(SESSION_END_ENUM) SESSION_END_COUNT };
 #undef SESSION_END_ENUM
 const char *session_end_name(enum session_end end);
 
+/* What came of a PROXY protocol header: symbol, word. */
+#define PROXY_OUTCOMES(X)                                                                          \
+    X(PROXY_OUTCOME_V1, "v1")                                                                      \
+    X(PROXY_OUTCOME_V2, "v2")                                                                      \
+    X(PROXY_OUTCOME_LOCAL, "local") /* either version, and nothing said of a client */             \
+    X(PROXY_OUTCOME_MISSING, "missing")                                                            \
+    X(PROXY_OUTCOME_BAD, "bad")                                                                    \
+    X(PROXY_OUTCOME_TIMEOUT, "timeout")
+
+#define PROXY_OUTCOME_ENUM(symbol, word) symbol,
+enum proxy_outcome { PROXY_OUTCOMES(PROXY_OUTCOME_ENUM) PROXY_OUTCOME_COUNT };
+#undef PROXY_OUTCOME_ENUM
+const char *proxy_outcome_name(enum proxy_outcome outcome);
+
 enum { COMMANDS = 4, VERSIONS = 6 };
 
 struct server_stats {
     uint64_t accepted, accept_pauses, accept_errors;
     uint64_t ended[SESSION_END_COUNT];
     uint64_t requests[VERSIONS][COMMANDS][REPLY_COUNT]; /* by what was replied */
+    uint64_t proxy_headers[PROXY_OUTCOME_COUNT];
     uint64_t auth_right, auth_wrong, auth_busy;
     uint64_t retries; /* Opens that were tried again elsewhere */
     uint32_t sessions;     /* now: descriptors of clients that we hold */

@@ -16,6 +16,7 @@ enum {
 };
 
 static const struct sm_state states[] = {
+    [SESSION_PROXY] = {"proxy", SM_TO(SESSION_HANDSHAKE) | SM_TO(SESSION_GONE)},
     [SESSION_HANDSHAKE] = {"handshake", SM_TO(SESSION_AUTH) | SM_TO(SESSION_RESOLVING) |
                                             SM_TO(SESSION_PLACING) | SM_TO(SESSION_FAILING) |
                                             SM_TO(SESSION_GONE)},
@@ -187,10 +188,23 @@ static void take_in(struct session *x, size_t used)
 
 enum progress { PROGRESS_WAIT, PROGRESS_READ_ON, PROGRESS_DONE };
 
+static enum progress step_proxy(struct session *x)
+{
+    int used = session_proxy_header(x);
+
+    if (used < 0)
+        return PROGRESS_DONE;
+    take_in(x, (size_t)used);
+    return used > 0 && x->in_len > 0 ? PROGRESS_READ_ON : PROGRESS_WAIT;
+}
+
 /* Gives the dialect what there is. */
 static enum progress step(struct session *x)
 {
     size_t used = 0;
+
+    if (x->sm.state == SESSION_PROXY)
+        return step_proxy(x);
     enum dialect_want want = dialect_feed(&x->dialect, x->in, x->in_len, &used);
 
     take_in(x, used);
@@ -255,7 +269,7 @@ static void on_client(struct hot *h, uint32_t events)
 
     if (events & (EPOLLERR | EPOLLHUP))
         client_gone(x);
-    else if (x->sm.state == SESSION_HANDSHAKE)
+    else if (x->sm.state == SESSION_HANDSHAKE || x->sm.state == SESSION_PROXY)
         feed(x);
     else if (x->sm.state == SESSION_FAILING)
         drain(x);
@@ -269,6 +283,9 @@ static void on_timer(struct wheel_timer *t)
     struct session *x = LIST_ENTRY(t, struct session, timer);
 
     switch ((enum session_state)x->sm.state) {
+    case SESSION_PROXY:
+        session_proxy_timeout(x);
+        break;
     case SESSION_HANDSHAKE:
     case SESSION_AUTH:
         log_info("handshake_failed", LOG_ADDR("client", &x->client), LOG_STR("reason", "timeout"),
@@ -285,9 +302,11 @@ static void on_timer(struct wheel_timer *t)
 }
 
 void session_start(struct server *s, int fd, const struct addr *peer,
-                   const struct dialect_policy *policy, const struct addr *listener)
+                   const struct listener_keys *keys, const struct addr *listener)
 {
     struct session *x = malloc(sizeof(*x));
+    uint64_t deadline = s->config.timeouts.handshake_ms;
+    bool header = session_proxy_expected(keys, peer);
 
     if (x == NULL) {
         close(fd);
@@ -299,11 +318,12 @@ void session_start(struct server *s, int fd, const struct addr *peer,
     x->listener = *listener;
     x->started = loop_now(s->loop);
     hot_init(&x->hot, on_client);
-    sm_init(&x->sm, states, sizeof(states) / sizeof(states[0]), SESSION_HANDSHAKE);
+    sm_init(&x->sm, states, sizeof(states) / sizeof(states[0]),
+            header ? SESSION_PROXY : SESSION_HANDSHAKE);
     wheel_timer_init(&x->timer, on_timer);
     session_request_init(x);
     verify_request_init(&x->verify);
-    dialect_init(&x->dialect, policy);
+    dialect_init(&x->dialect, &keys->policy);
     list_append(&s->sessions, &x->node);
     s->stats.sessions++;
     if (hot_add(s->loop, &x->hot, fd, EPOLLIN | EPOLLRDHUP | EPOLLET) != 0) {
@@ -311,6 +331,8 @@ void session_start(struct server *s, int fd, const struct addr *peer,
         session_end(x, SESSION_STOPPED);
         return;
     }
-    loop_timer_start(s->loop, &x->timer, s->config.timeouts.handshake_ms);
+    if (header && keys->proxy.timeout_ms < deadline)
+        deadline = keys->proxy.timeout_ms;
+    loop_timer_start(s->loop, &x->timer, deadline);
     feed(x);
 }

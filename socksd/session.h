@@ -1,7 +1,9 @@
 /* A session: one client, from accept until a relay has its socket or it is told why not.
  *
- *                      ┌────────── AUTH ◄─┐
- *                      ▼                  │
+ *   accept ──► PROXY: from a balancer, the header that says who the client is
+ *                 │ (wrong, missing, late: gone)
+ *                 │    ┌────────── AUTH ◄─┐
+ *                 ▼    ▼                  │
  *   accept ──► HANDSHAKE ──────request────┴──► RESOLVING ──► PLACING ◄──┐ ready, retry
  *                 │                                 │           │       │
  *                 │                                 │           ▼       │
@@ -19,7 +21,8 @@
  * What fails: whatever is wrong becomes one reply word; session_fail sends it, and the socket is
  * drained before it is closed so that the client can read it (PROTOCOL 14.2 rule 8). A relay that
  * refuses, or does not answer, is tried elsewhere inside the client's deadline: nothing has moved.
- * Deadlines: one for the handshake (absolute, from accept), one for the request, one for draining.
+ * Deadlines: one for the header and one for the handshake (absolute, both from accept), one for the
+ * request, one for draining.
  *
  * One way out: session_end. */
 #pragma once
@@ -31,6 +34,7 @@
 #include "socksd/server.h"
 
 enum session_state {
+    SESSION_PROXY,
     SESSION_HANDSHAKE,
     SESSION_AUTH,
     SESSION_RESOLVING,
@@ -56,6 +60,8 @@ struct session {
     struct server *server;
     struct wheel_timer timer; /* the deadline of the state */
     struct addr client, listener;
+    struct addr via, reached; /* said by a header: the balancer that client came through, and where
+                                 client had connected to; no family without */
     uint64_t started, request_until;
     struct dialect dialect;
     char user[DIALECT_USER_MAX + 1]; /* authenticated; "" without */
@@ -78,15 +84,27 @@ struct session {
     uint8_t in[SESSION_IN_MAX];
 };
 
-/* Takes fd (nonblocking, just accepted). policy must outlive the session. */
+/* Takes fd (nonblocking, just accepted). keys must outlive the session. */
 void session_start(struct server *s, int fd, const struct addr *peer,
-                   const struct dialect_policy *policy, const struct addr *listener);
+                   const struct listener_keys *keys, const struct addr *listener);
 /* The one way out; logs and counts. From anywhere. */
 void session_end(struct session *x, enum session_end why);
 /* Counts a request by what it was answered. */
 void session_count(struct session *x, enum reply_word word);
 /* Answers the request with word (and for BIND the second reply), then drains and ends. */
 void session_fail(struct session *x, enum reply_word word, const char *why);
+
+/* ---- session_proxy.c: the header of a balancer ---- */
+
+/* Whether what connects from peer must begin with a header. */
+bool session_proxy_expected(const struct listener_keys *keys, const struct addr *peer);
+/* SESSION_PROXY: looks at x->in. The octets that the header took, the handshake is next; 0: not
+ * whole yet; negative: it was refused and the session has ended. */
+int session_proxy_header(struct session *x);
+/* SESSION_PROXY: the header did not come in time. */
+void session_proxy_timeout(struct session *x);
+/* Where the client reached us, as it knows it: from the header, or our end of the connection. */
+void session_client_local(const struct session *x, struct addr *ret);
 
 /* ---- session_request.c: from the request to the relay ---- */
 
@@ -109,7 +127,7 @@ void session_log_auth_failed(const struct session *x);
 #define SESSION_AUDIT 8
 struct session_audit_text {
     char destination[DEST_NAME_MAX + 8];
-    char listener[ADDR_TEXT_MAX];
+    char listener[ADDR_TEXT_MAX], via[ADDR_TEXT_MAX];
     char rule[12];
     char version[12];
 };

@@ -18,11 +18,13 @@ size_t session_audit(const struct session *x, struct session_audit_text *t,
     snprintf(t->version, sizeof(t->version), "socks%u", r->version);
     snprintf(t->rule, sizeof(t->rule), "%u", x->rule);
     addr_format(&x->listener, t->listener);
-    audit[n++] = (struct n2_audit){"command", request_command_name(r->command)};
+    audit[n++] = (struct n2_audit){"command", socks_command_name(r->command)};
     audit[n++] = (struct n2_audit){"destination", t->destination};
     audit[n++] = (struct n2_audit){"version", t->version};
     audit[n++] = (struct n2_audit){"listener", t->listener};
     audit[n++] = (struct n2_audit){"rule", t->rule};
+    if (x->via.family != ADDR_NONE)
+        audit[n++] = (struct n2_audit){"via", addr_format(&x->via, t->via)};
     if (x->authenticated)
         audit[n++] = (struct n2_audit){"user", x->user};
     else if (r->userid_len > 0)

@@ -436,7 +436,7 @@ static bool open_at(struct session *x, struct n2_client *relay)
 
     if (o.kind == N2_BIND) {
         /* What the peer is told when the relay knows nothing better. */
-        sockaddr_local(x->hot.fd, &o.client_local);
+        session_client_local(x, &o.client_local);
         o.limits.connect_ms = (uint32_t)t->bind_ms;
         o.bind.port = x->any_port ? 0 : r->dest.addr.port;
     }

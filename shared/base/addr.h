@@ -33,6 +33,11 @@ struct prefix {
     uint8_t ip[16];
 };
 
+/* Ports from first to last, both included. */
+struct port_span {
+    uint16_t first, last;
+};
+
 struct addr addr_ipv4(const uint8_t ip[4], uint16_t port);
 struct addr addr_ipv6(const uint8_t ip[16], uint16_t port);
 /* The unspecified address of a family, with a port. */

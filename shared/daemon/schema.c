@@ -83,6 +83,8 @@ static int unknown_key(const struct schema *s, const struct yaml_node *key, stru
 
 static int mapping_load(const struct schema *s, const struct yaml_node *at, struct err *e,
                         void *ret);
+static int mapping_fill(const struct schema *s, const struct yaml_node *at, struct err *e,
+                        void *ret);
 
 static const char *kind_name(const struct yaml_node *at)
 {
@@ -104,7 +106,7 @@ static int sub_load(const struct schema_key *k, const struct yaml_node *at, stru
                     void *ret)
 {
     assert(k->size == k->sub->size); /* the field and its table belong together */
-    return mapping_load(k->sub, at, e, ret);
+    return k->group ? mapping_fill(k->sub, at, e, ret) : mapping_load(k->sub, at, e, ret);
 }
 
 static int one_load(const struct schema_key *k, const struct yaml_node *at, struct err *e,
@@ -208,13 +210,21 @@ static int absent_load(const struct schema *s, const struct yaml_node *at, struc
     return 0;
 }
 
-/* at is a mapping or NULL. Whatever fails, what is in the struct by then is freed here. */
+/* at is a mapping or NULL. What is in the struct when it fails is its owner's to free. */
+static int mapping_fill(const struct schema *s, const struct yaml_node *at, struct err *e,
+                        void *ret)
+{
+    if ((at != NULL && members_load(s, at, e, ret) != 0) || absent_load(s, at, e, ret) != 0)
+        return -1;
+    return at == NULL || s->check == NULL ? 0 : s->check(ret, at, e);
+}
+
+/* The same for a struct of its own. Whatever fails, what is in it by then is freed here. */
 static int mapping_load(const struct schema *s, const struct yaml_node *at, struct err *e,
                         void *ret)
 {
     memset(ret, 0, s->size);
-    if ((at == NULL || members_load(s, at, e, ret) == 0) && absent_load(s, at, e, ret) == 0 &&
-        (at == NULL || s->check == NULL || s->check(ret, at, e) == 0))
+    if (mapping_fill(s, at, e, ret) == 0)
         return 0;
     schema_fini(s, ret);
     return -1;
@@ -230,9 +240,13 @@ int schema_load(const struct schema *s, const struct yaml_node *at, struct err *
 
 /* ---- freeing ---- */
 
+static void keys_fini(const struct schema *s, void *object);
+
 static void one_fini(const struct schema_key *k, void *field)
 {
-    if (k->type == SCHEMA_T_SUB)
+    if (k->group)
+        keys_fini(k->sub, field);
+    else if (k->type == SCHEMA_T_SUB)
         schema_fini(k->sub, field);
     else if (k->type == SCHEMA_T_CUSTOM && k->fini != NULL)
         k->fini(field);
@@ -250,7 +264,7 @@ static void list_fini(const struct schema_key *k, void *field)
     free(list.items);
 }
 
-void schema_fini(const struct schema *s, void *object)
+static void keys_fini(const struct schema *s, void *object)
 {
     for (const struct schema_key *k = s->keys; k->name != NULL; k++) {
         if (k->list)
@@ -258,5 +272,10 @@ void schema_fini(const struct schema *s, void *object)
         else
             one_fini(k, field_of(k, object));
     }
+}
+
+void schema_fini(const struct schema *s, void *object)
+{
+    keys_fini(s, object);
     memset(object, 0, s->size);
 }

@@ -35,8 +35,9 @@
  *   PORTS     struct schema_ports  443, 8000-8999
  *
  * SCHEMA_KEY is one value, SCHEMA_LIST any number of them ([] included), SCHEMA_SUB a nested
- * mapping, SCHEMA_SUBS a list of mappings, SCHEMA_CUSTOM what a callback makes of the node. The
- * macros refuse to compile when the field has another type. */
+ * mapping, SCHEMA_SUBS a list of mappings, SCHEMA_GROUP a nested mapping whose fields are those of
+ * the same struct, SCHEMA_CUSTOM what a callback makes of the node. The macros refuse to compile
+ * when the field has another type. */
 #pragma once
 
 #include <stdbool.h>
@@ -90,6 +91,7 @@ struct schema_key {
     bool list;
     bool required; /* refuse the mapping when this key is not in it */
     bool filled;   /* refuse an empty list */
+    bool group;    /* SUB: its table describes the struct that this row belongs to */
     size_t offset; /* of the field */
     size_t size;   /* of the field, or of one item of a list */
     size_t given;  /* SCHEMA_GIVEN(...): a bool that says whether the key is in the file; 0: none */
@@ -111,7 +113,8 @@ struct schema {
     size_t size;                   /* of the struct */
     const struct schema_key *keys; /* ends with {0} */
     /* What no key knows by itself; called when all keys of a mapping of the file are loaded. Sets a
-     * sentence with the place (yaml_err). May be NULL. */
+     * sentence with the place (yaml_err). May be NULL. A group's is called when the group is
+     * complete; what stands around it need not be. */
     int (*check)(void *object, const struct yaml_node *at, struct err *e);
 };
 
@@ -160,6 +163,11 @@ struct schema {
         .name = (key), .type = SCHEMA_T_SUB, .list = true,                                         \
         .offset = offsetof(T, f) + SCHEMA_IF(SCHEMA_IS_ITEMS(T, f)),                               \
         .size = sizeof(*SCHEMA_FIELD(T, f.items)), .sub = (table), __VA_ARGS__                     \
+    }
+#define SCHEMA_GROUP(key, T, table, ...)                                                           \
+    {                                                                                              \
+        .name = (key), .type = SCHEMA_T_SUB, .group = true, .size = sizeof(T), .sub = (table),     \
+        __VA_ARGS__                                                                                \
     }
 #define SCHEMA_CUSTOM(key, T, f, loader, finisher, ...)                                            \
     {                                                                                              \

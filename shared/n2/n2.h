@@ -29,6 +29,7 @@
 #define N2_TO_CLIENT_MAX    1024
 #define N2_TO_TARGET_MAX    (16u * 1024)
 #define N2_LEASE_MS         5000
+#define N2_RULES_MAX        4096
 
 enum n2_what {
     N2_NONE,
@@ -91,7 +92,8 @@ enum n2_kind {
     X(N2_END_DRAIN_DEADLINE, "drain_deadline")                                                     \
     X(N2_END_RELAY_ERROR, "relay_error")                                                           \
     X(N2_END_CLIENT_GONE, "client_gone")                                                           \
-    X(N2_END_HALF_CLOSED_IDLE, "half_closed_timeout")
+    X(N2_END_HALF_CLOSED_IDLE, "half_closed_timeout")                                              \
+    X(N2_END_UNUSED, "unused")
 
 #define N2_END_ENUM(symbol, word) symbol,
 enum n2_end { N2_ENDS(N2_END_ENUM) N2_END_COUNT };
@@ -129,6 +131,24 @@ struct n2_limits {
 
 struct n2_counters {
     uint64_t octets_up, octets_down, duration_ms;
+    uint64_t datagrams_up, datagrams_down, dropped;
+};
+
+/* DatagramRule; names are those of struct DatagramRule too (".example.net" for all that lies under
+ * it). */
+struct n2_rule {
+    bool allow, any_destination, opens_special, any_port;
+    const char *const *names;
+    size_t name_count;
+    const struct prefix *networks, *special;
+    size_t network_count, special_count;
+    const struct port_span *ports;
+    size_t port_count;
+};
+
+struct n2_rules {
+    const struct n2_rule *items;
+    size_t count;
 };
 
 struct n2_audit {
@@ -173,6 +193,7 @@ struct n2_open {
     const struct n2_audit *audit;
     size_t audit_count;
     const char *owner; /* "" when not authenticated */
+    const struct n2_rules *rules; /* UDP; NULL: absent */
 };
 
 struct n2_open_answer {
@@ -186,6 +207,7 @@ struct n2_update {
     const uint8_t *association;
     uint32_t revision;
     struct n2_limits limits;
+    const struct n2_rules *rules; /* NULL: absent */
 };
 
 struct n2_watch {
@@ -199,7 +221,7 @@ struct n2_event {
     uint8_t association[ID_LEN];
     struct n2_open_answer opened; /* OPENED */
     struct n2_refusal failed;     /* FAILED */
-    struct addr peer;             /* PEER */
+    struct addr peer;             /* PEER, LOCKED */
     enum n2_end end;              /* ENDED */
     struct n2_counters counters;
 };

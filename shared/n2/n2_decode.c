@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "proto/n2.pb-c.h"
+#include "shared/n2/n2_rules_codec.h"
 
 static void *alloc(void *arena, size_t n)
 {
@@ -80,7 +81,8 @@ static void get_counters(const N2__V1__Counters *c, struct n2_counters *ret)
 {
     *ret = (struct n2_counters){0};
     if (c != NULL)
-        *ret = (struct n2_counters){c->octets_up, c->octets_down, c->duration_ms};
+        *ret = (struct n2_counters){c->octets_up,    c->octets_down,    c->duration_ms,
+                                    c->datagrams_up, c->datagrams_down, c->dropped};
 }
 
 static void get_refusal(const N2__V1__Refusal *r, struct n2_refusal *ret)
@@ -181,6 +183,12 @@ static void get_open(struct n2_arena *a, const N2__V1__Open *m, struct n2_call *
         invalid(ret, N2_BAD, "owner");
     if ((m->parent.len != 0 && m->parent.len != ID_LEN) || m->session.len > N2_SESSION_MAX)
         invalid(ret, N2_BAD, "parent or session");
+    if (o->kind == N2_UDP && o->destination_count > 1)
+        invalid(ret, N2_BAD, "destinations");
+    if (m->rules != NULL && o->kind != N2_UDP)
+        invalid(ret, N2_BAD, "rules without datagrams");
+    else if (m->rules != NULL && (o->rules = n2_rules_get(a, m->rules)) == NULL)
+        invalid(ret, N2_BAD, "rules");
 }
 
 static void get_call(struct n2_arena *a, const N2__V1__Call *m, struct n2_call *ret)
@@ -206,6 +214,9 @@ static void get_call(struct n2_arena *a, const N2__V1__Call *m, struct n2_call *
         get_limits(m->update->limits, &ret->u.update.limits);
         if (ret->u.update.association == NULL)
             invalid(ret, N2_BAD, "association");
+        if (m->update->rules != NULL &&
+            (ret->u.update.rules = n2_rules_get(a, m->update->rules)) == NULL)
+            invalid(ret, N2_BAD, "rules");
         break;
     case N2__V1__CALL__WHAT_RELEASE:
         ret->what = N2_RELEASE;

@@ -1,7 +1,10 @@
 /* Structs -> octets: requests and legs. */
 #include "shared/n2/n2_encode_impl.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+#include "shared/n2/n2_rules_codec.h"
 
 /* The plain enums are the wire's. */
 _Static_assert((int)N2_TRANSPARENT == N2__V1__KIND__KIND_TRANSPARENT, "kinds");
@@ -125,9 +128,11 @@ static void put_open(struct buf *b, N2__V1__Call *c, const struct n2_open *o)
     }
     m.audit = audits;
     m.owner = enc_text(o->owner);
+    m.rules = n2_rules_put(o->rules, &b->failed);
     c->what_case = N2__V1__CALL__WHAT_OPEN;
     c->open = &m;
     put_one_call(b, c);
+    free(m.rules);
 }
 
 static void put_update(struct buf *b, N2__V1__Call *c, const struct n2_update *u)
@@ -138,9 +143,11 @@ static void put_update(struct buf *b, N2__V1__Call *c, const struct n2_update *u
     m.association = enc_octets(u->association, ID_LEN);
     m.revision = u->revision;
     m.limits = limits(&u->limits, &lim);
+    m.rules = n2_rules_put(u->rules, &b->failed);
     c->what_case = N2__V1__CALL__WHAT_UPDATE;
     c->update = &m;
     put_one_call(b, c);
+    free(m.rules);
 }
 
 static void put_release(struct buf *b, N2__V1__Call *c, const uint8_t *id)

@@ -6,7 +6,7 @@
 /* The plain enums are the wire's. */
 _Static_assert((int)N2_BAD == N2__V1__REFUSAL_CODE__REFUSAL_BAD, "refusal codes");
 _Static_assert((int)N2_CAUSE_TTL_EXPIRED == N2__V1__CAUSE__CAUSE_TTL_EXPIRED, "causes");
-_Static_assert((int)N2_END_HALF_CLOSED_IDLE == N2__V1__END__END_HALF_CLOSED_IDLE, "ends");
+_Static_assert((int)N2_END_UNUSED == N2__V1__END__END_UNUSED, "ends");
 _Static_assert((int)N2_EVENT_ENDED == N2__V1__EVENT_TYPE__EVENT_ENDED, "event types");
 _Static_assert((int)N2_HELD_ATTACHED == N2__V1__HELD_STATE__HELD_ATTACHED, "held states");
 
@@ -16,6 +16,9 @@ static N2__V1__Counters *counters(const struct n2_counters *c, N2__V1__Counters 
     room->octets_up = c->octets_up;
     room->octets_down = c->octets_down;
     room->duration_ms = c->duration_ms;
+    room->datagrams_up = c->datagrams_up;
+    room->datagrams_down = c->datagrams_down;
+    room->dropped = c->dropped;
     return room;
 }
 

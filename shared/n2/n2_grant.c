@@ -112,6 +112,13 @@ void n2_grant_peer(struct n2_grant *g, const struct addr *peer)
     event(g, &e);
 }
 
+void n2_grant_locked(struct n2_grant *g, const struct addr *client)
+{
+    struct n2_event e = {.type = N2_EVENT_LOCKED, .peer = *client};
+
+    event(g, &e);
+}
+
 void n2_grant_refused(struct n2_grant *g, enum n2_refusal_code code, enum n2_cause cause,
                       const char *text)
 {

@@ -12,7 +12,7 @@
 
 enum { CONTEXTS_MAX = 512, FAREWELL_MS = 20, FAREWELLS_MAX = 50 };
 
-static const char *const features[] = {"bind-port", "octet-limit"};
+static const char *const features[] = {"bind-port", "octet-limit", "datagram-rules"};
 enum { FEATURES = sizeof(features) / sizeof(features[0]) };
 
 /* ---- replies ---- */
@@ -84,10 +84,15 @@ static struct n2_session *introduce(struct n2_server *s, const struct n2_head *h
 
 static void answer_hello(struct n2_server *s, const struct n2_call *c)
 {
-    static const uint32_t families[] = {4, 6};
     const struct n2_server_config *f = &s->config;
+    uint32_t families[2];
+    size_t family_count = 0;
     struct n2_answer a = {.id = c->id, .what = N2_HELLO};
 
+    if (f->ipv4)
+        families[family_count++] = 4;
+    if (f->ipv6)
+        families[family_count++] = 6;
     a.u.hello = (struct n2_hello_answer){
         .relay_id = f->relay_id,
         .software = f->software,
@@ -101,7 +106,7 @@ static void answer_hello(struct n2_server *s, const struct n2_call *c)
         .engines = f->engines,
         .engine_count = f->engine_count,
         .families = families,
-        .family_count = 2,
+        .family_count = family_count,
         .advertise = f->advertise,
         .advertise_count = f->advertise_count,
         .protect = f->protect,
@@ -193,8 +198,15 @@ static void take_update(struct n2_server *s, struct n2_session *x, const struct 
     }
     a.u.update_revision = g->revision;
     if (c->u.update.revision > g->revision) {
+        struct n2_refusal refused = {0};
+        uint32_t before = g->revision;
         a.u.update_revision = g->revision = c->u.update.revision;
-        s->service->update(s->arg, g, &c->u.update.limits); /* may end it: g may be gone */
+        /* It may end the association: then g is gone. */
+        if (!s->service->update(s->arg, g, &c->u.update, &refused)) {
+            g->revision = before;
+            put_refusal(s, c, refused.code, refused.text);
+            return;
+        }
     }
     n2_put_answer(&s->reply, &a);
 }

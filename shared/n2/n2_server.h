@@ -47,8 +47,10 @@ struct n2_service {
     /* Carry it out. req is checked for form (n2_codec) and for kind being in config.kinds, and
      * lives until open returns. */
     void (*open)(void *arg, struct n2_grant *g, const struct n2_open *req);
-    /* New limits are in force when it returns. */
-    void (*update)(void *arg, struct n2_grant *g, const struct n2_limits *limits);
+    /* New limits and rules (u->rules; NULL: as they are) are in force when it returns. It may refuse,
+     * and then nothing has changed: false with the refusal set. */
+    bool (*update)(void *arg, struct n2_grant *g, const struct n2_update *u,
+                   struct n2_refusal *ret);
     /* The ticket was right and is spent. fd is the service's now; -1: the leg was no good. a lives
      * until it returns. */
     void (*attach)(void *arg, struct n2_grant *g, const struct n2_attach *a, int fd);
@@ -74,6 +76,7 @@ struct n2_server_config {
     size_t ptcl_count;
     const char *const *engines;
     size_t engine_count;
+    bool ipv4, ipv6; /* families served */
     const struct addr *advertise;
     size_t advertise_count;
     const struct addr *protect; /* our listeners */
@@ -104,8 +107,10 @@ bool n2_server_protects(const struct n2_server *s, const struct addr *a, bool lo
 /* The Open has succeeded; engine is a constant. g->attachable is set: a leg may come. */
 void n2_grant_opened(struct n2_grant *g, const struct addr *bound, const struct addr *peer,
                      const char *engine);
-/* As n2_grant_opened, but no leg may come yet (BIND: until n2_grant_peer). */
+/* As n2_grant_opened, but no leg may come yet (BIND: until n2_grant_peer; UDP: ever). */
 void n2_grant_listening(struct n2_grant *g, const struct addr *bound, const char *engine);
+/* Out-of-band: no leg ever comes. The client's address is known now, or another. */
+void n2_grant_locked(struct n2_grant *g, const struct addr *client);
 /* BIND: the peer has come, a leg may come. */
 void n2_grant_peer(struct n2_grant *g, const struct addr *peer);
 /* It failed before a leg came. text is a constant or NULL. g is gone. */

@@ -76,3 +76,20 @@ bool sockaddr_is_local(const struct addr *a)
         close(fd);
     return local;
 }
+
+/* Connecting a datagram socket asks the routing table and sends nothing. */
+bool sockaddr_towards(const struct addr *to, struct addr *ret)
+{
+    struct addr probe = *to;
+    struct sockaddr_storage ss;
+
+    if (to->family == ADDR_NONE || addr_is_any(to))
+        return false;
+    probe.port = probe.port != 0 ? probe.port : 9;
+    socklen_t len = sockaddr_from(&probe, &ss);
+    int fd = socket(ss.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool ok = fd >= 0 && connect(fd, (struct sockaddr *)&ss, len) == 0 && sockaddr_local(fd, ret);
+    if (fd >= 0)
+        close(fd);
+    return ok;
+}

@@ -14,3 +14,6 @@ bool sockaddr_local(int fd, struct addr *ret);
 bool sockaddr_peer(int fd, struct addr *ret);
 /* True when a is an address of this host: it can be bound. Costs two system calls. */
 bool sockaddr_is_local(const struct addr *a);
+/* The local address that packets to `to` would carry, as the routing table has it (port undefined);
+ * nothing is sent. False: unspecified, or there is no way. Costs three system calls. */
+bool sockaddr_towards(const struct addr *to, struct addr *ret);

@@ -4,8 +4,8 @@
 
 bool protect_forbids(const struct relay *r, const struct addr *to)
 {
-    for (size_t i = 0; i < r->config.relay.protect.count; i++) {
-        if (prefix_contains(&r->config.relay.protect.items[i], to))
+    for (size_t i = 0; i < r->config->relay.protect.count; i++) {
+        if (prefix_contains(&r->config->relay.protect.items[i], to))
             return true;
     }
     for (size_t i = 0; i < r->own_count; i++) {

@@ -37,7 +37,7 @@ static void on_drain_deadline(struct wheel_timer *t)
 
 static void drain(struct daemon *d, const char *why)
 {
-    uint64_t ms = d->relay->config.drain_ms;
+    uint64_t ms = d->relay->config->drain_ms;
 
     d->relay->draining = true;
     log_info("draining", LOG_STR("why", why), LOG_U64("associations", held(d)));
@@ -47,33 +47,38 @@ static void drain(struct daemon *d, const char *why)
     n2_server_drain(d->relay->n2);
 }
 
+static void swap_common(struct relay_config *c, struct relay_config *fresh)
+{
+    SWAP(c->relay.advertise, fresh->relay.advertise);
+    SWAP(c->relay.protect, fresh->relay.protect);
+    SWAP(c->relay.idle_ms, fresh->relay.idle_ms);
+    SWAP(c->log, fresh->log);
+    SWAP(c->drain_ms, fresh->drain_ms);
+}
+
 /* What can change without a restart is what the relay asks for anew: the rest is said to stay. */
 static void reload(struct daemon *d)
 {
-    struct relay_config fresh;
-    struct relay_config *c = &d->relay->config;
+    struct relay *r = d->relay;
+    const struct relay_program *p = r->program;
+    struct relay_config *c = r->config, *fresh = calloc(1, p->schema->size);
     struct err e;
 
-    if (relay_options_load(&d->options, &e, &fresh) != 0) {
+    if (fresh == NULL)
+        err_set(&e, "out of memory");
+    if (fresh == NULL || relay_options_load(&d->options, p->schema, &e, fresh) != 0) {
         log_error("reload_failed", LOG_STR("error", e.text));
+        free(fresh);
         return;
     }
-    SWAP(c->relay.advertise, fresh.relay.advertise);
-    n2_server_advertise(d->relay->n2, c->relay.advertise.items, c->relay.advertise.count);
-    SWAP(c->relay.protect, fresh.relay.protect);
-    SWAP(c->relay.bind, fresh.relay.bind);
-    SWAP(c->relay.ports, fresh.relay.ports);
-    SWAP(c->relay.ports_given, fresh.relay.ports_given);
-    SWAP(c->relay.privileged_ports, fresh.relay.privileged_ports);
-    SWAP(c->relay.connect_ms, fresh.relay.connect_ms);
-    SWAP(c->relay.idle_ms, fresh.relay.idle_ms);
-    SWAP(c->relay.half_closed_ms, fresh.relay.half_closed_ms);
-    SWAP(c->log, fresh.log);
-    SWAP(c->drain_ms, fresh.drain_ms);
+    swap_common(c, fresh);
+    if (p->reload != NULL)
+        p->reload(r, fresh);
+    n2_server_advertise(r->n2, c->relay.advertise.items, c->relay.advertise.count);
     log_configure(c->log.level, c->log.format);
-    schema_fini(&relay_schema, &fresh);
-    log_info("reloaded",
-             LOG_STR("kept", "n2, legs, status, engines, pipes and associations need a restart"));
+    schema_fini(p->schema, fresh);
+    free(fresh);
+    log_info("reloaded", LOG_STR("kept", p->kept));
 }
 
 static void on_asked(void *arg, enum boot_ask what, const char *why)
@@ -96,7 +101,7 @@ static void name_relay(struct relay *r)
 
     gethostname(host, sizeof(host) - 1);
     host[strspn(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")] = '\0';
-    snprintf(r->id, sizeof(r->id), "%s", r->config.relay.id != NULL ? r->config.relay.id : "");
+    snprintf(r->id, sizeof(r->id), "%s", r->config->relay.id != NULL ? r->config->relay.id : "");
     if (r->id[0] == '\0')
         snprintf(r->id, sizeof(r->id), "%s-%s", r->program->name, host);
 }
@@ -106,12 +111,12 @@ static void note_own_listeners(struct daemon *d)
 {
     struct relay *r = d->relay;
 
-    for (size_t i = 0; d->status != NULL && i < r->config.status.listen.count; i++) {
+    for (size_t i = 0; d->status != NULL && i < r->config->status.listen.count; i++) {
         if (r->own_count < RELAY_OWN_MAX && status_local(d->status, i, &r->own[r->own_count]))
             r->own_count++;
     }
-    for (size_t i = 0; i < r->config.n2.listen.count; i++) {
-        const char *url = r->config.n2.listen.items[i];
+    for (size_t i = 0; i < r->config->n2.listen.count; i++) {
+        const char *url = r->config->n2.listen.items[i];
         if (r->own_count < RELAY_OWN_MAX && strncmp(url, "tcp://", 6) == 0 &&
             addr_parse(url + 6, &r->own[r->own_count]))
             r->own_count++;
@@ -122,16 +127,21 @@ static uint32_t capacity_of(const struct relay *r)
 {
     uint32_t limit = boot_descriptor_limit(), used = boot_descriptors_open() + DESCRIPTORS_KEPT;
     uint32_t most = limit > used ? r->program->capacity(r, limit - used) : 1;
-    uint64_t wanted = r->config.relay.associations;
+    uint64_t wanted = r->config->relay.associations;
 
     if (most == 0)
         most = 1;
     return wanted != 0 && wanted < most ? (uint32_t)wanted : most;
 }
 
+void relay_drained(void *relay)
+{
+    uv_stop(&((struct relay *)relay)->loop->uv);
+}
+
 static int open_n2(struct relay *r, struct err *e)
 {
-    const struct relay_config *c = &r->config;
+    const struct relay_config *c = r->config;
     const struct relay_program *p = r->program;
     const char *engines[4];
     char software[N2_TEXT_MAX];
@@ -155,6 +165,8 @@ static int open_n2(struct relay *r, struct err *e)
         .ptcl_count = p->ptcl_count,
         .engines = engines,
         .engine_count = p->engines(r, engines),
+        .ipv4 = r->ipv4,
+        .ipv6 = r->ipv6,
         .advertise = c->relay.advertise.items,
         .advertise_count = c->relay.advertise.count,
         .protect = r->own,
@@ -170,7 +182,7 @@ static int open_n2(struct relay *r, struct err *e)
 static int start(struct daemon *d, struct err *e)
 {
     struct relay *r = d->relay;
-    const struct status_config status = status_config_of(&r->config.status);
+    const struct status_config status = status_config_of(&r->config->status);
 
     name_relay(r);
     r->loop = &d->loop;
@@ -180,6 +192,7 @@ static int start(struct daemon *d, struct err *e)
         return err_wrap(e, "status");
     note_own_listeners(d);
     r->capacity = capacity_of(r);
+    r->ipv4 = r->ipv6 = true;
     if (r->program->start(r, e) != 0)
         return -1;
     if (open_n2(r, e) != 0)
@@ -198,9 +211,9 @@ static void stop(struct daemon *d)
     if (d->boot.loop != NULL)
         boot_stop(&d->boot);
     loop_timer_stop(&d->loop, &d->drain_deadline);
-    loop_fini(&d->loop);
     d->relay->program->stop(d->relay);
-    schema_fini(&relay_schema, &d->relay->config);
+    loop_fini(&d->loop);
+    schema_fini(d->relay->program->schema, d->relay->config);
 }
 
 static int run(struct daemon *d)
@@ -232,16 +245,16 @@ int relay_main(int argc, char **argv, const struct relay_program *program, struc
     relay_options_parse(argc, argv, program, &d.options);
     r->program = program;
     d.relay = r;
-    if (relay_options_load(&d.options, &e, &r->config) != 0) {
+    if (relay_options_load(&d.options, program->schema, &e, r->config) != 0) {
         fprintf(stderr, "%s: %s\n", program->name, e.text);
         return EXIT_USAGE;
     }
     if (d.options.check) {
-        schema_fini(&relay_schema, &r->config);
+        schema_fini(program->schema, r->config);
         return EXIT_DONE;
     }
-    log_configure(r->config.log.level, r->config.log.format);
-    boot_process(r->config.scheduler == SCHEDULER_BATCH);
+    log_configure(r->config->log.level, r->config->log.format);
+    boot_process(r->config->scheduler == SCHEDULER_BATCH);
     wheel_timer_init(&d.drain_deadline, on_drain_deadline);
     if (loop_init(&d.loop) != 0) {
         fprintf(stderr, "%s: no event loop\n", program->name);

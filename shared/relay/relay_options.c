@@ -80,7 +80,7 @@ void relay_options_parse(int argc, char **argv, const struct relay_program *p,
             printf("%s " VERSION "\n", p->name);
             exit(EXIT_DONE);
         case 'H':
-            schema_help(&relay_schema, stdout);
+            schema_help(p->schema, stdout);
             exit(EXIT_DONE);
         case 'h':
             usage(stdout, p);
@@ -121,9 +121,17 @@ static void put_option(FILE *out, const char *section, const char *key, const ch
     fputs(list ? "]}\n" : "}\n", out);
 }
 
-/* The options go through the same table as the file, so that they are refused alike. */
-static int load_option(const char *name, const char *section, const char *key, const char *value,
-                       bool list, struct err *e, struct relay_config *ret)
+/* Where an option goes. */
+struct target {
+    const struct schema *schema;
+    struct relay_config *config;  /* file, and the options so far */
+    struct relay_config *scratch; /* one option; also s->size octets */
+};
+
+/* The options go through the same table as the file, so that they are refused alike. On success
+ * t->scratch holds the option, and presets. */
+static int load_option(const struct target *t, const char *name, const char *section,
+                       const char *key, const char *value, bool list, struct err *e)
 {
     char *text = NULL;
     size_t len = 0;
@@ -136,60 +144,65 @@ static int load_option(const char *name, const char *section, const char *key, c
     fclose(out);
     int rc = yaml_load_text(name, text, len, e, &tree);
     if (rc == 0) {
-        rc = schema_load(&relay_schema, tree.root, e, ret);
+        rc = schema_load(t->schema, tree.root, e, t->scratch);
         yaml_fini(&tree);
     }
     free(text);
     return rc;
 }
 
-static int apply_options(struct relay_config *c, const struct relay_options *a, struct err *e)
+static int apply_options(const struct target *t, const struct relay_options *a, struct err *e)
 {
-    struct relay_config o;
+    struct relay_config *c = t->config, *o = t->scratch;
 
     if (a->n2 != NULL) {
         if (strncmp(a->n2, "tcp://", 6) == 0 && !a->insecure && !c->n2.insecure)
             return err_set(e, "--n2 %s needs --insecure", a->n2);
-        if (load_option("--n2", "n2", "listen", a->n2, true, e, &o) != 0)
+        if (load_option(t, "--n2", "n2", "listen", a->n2, true, e) != 0)
             return -1;
-        SWAP(c->n2.listen, o.n2.listen);
-        schema_fini(&relay_schema, &o);
+        SWAP(c->n2.listen, o->n2.listen);
+        schema_fini(t->schema, o);
     }
     if (a->lease != NULL) {
-        if (load_option("--lease", "n2", "lease", a->lease, false, e, &o) != 0)
+        if (load_option(t, "--lease", "n2", "lease", a->lease, false, e) != 0)
             return -1;
-        c->n2.lease_ms = o.n2.lease_ms;
-        schema_fini(&relay_schema, &o);
+        c->n2.lease_ms = o->n2.lease_ms;
+        schema_fini(t->schema, o);
     }
     if (a->legs != NULL) {
-        if (load_option("--legs", "legs", "listen", a->legs, true, e, &o) != 0)
+        if (load_option(t, "--legs", "legs", "listen", a->legs, true, e) != 0)
             return -1;
-        SWAP(c->legs.listen, o.legs.listen);
-        schema_fini(&relay_schema, &o);
+        SWAP(c->legs.listen, o->legs.listen);
+        schema_fini(t->schema, o);
     }
     if (a->status != NULL) {
-        if (load_option("--status", "status", "listen", a->status, true, e, &o) != 0)
+        if (load_option(t, "--status", "status", "listen", a->status, true, e) != 0)
             return -1;
-        SWAP(c->status.listen, o.status.listen);
-        schema_fini(&relay_schema, &o);
+        SWAP(c->status.listen, o->status.listen);
+        schema_fini(t->schema, o);
     }
     if (a->id != NULL) {
-        if (load_option("--id", "relay", "id", a->id, false, e, &o) != 0)
+        if (load_option(t, "--id", "relay", "id", a->id, false, e) != 0)
             return -1;
-        SWAP(c->relay.id, o.relay.id);
-        schema_fini(&relay_schema, &o);
+        SWAP(c->relay.id, o->relay.id);
+        schema_fini(t->schema, o);
     }
     if (c->n2.listen.count == 0)
         return err_set(e, "nothing to listen on: give n2.listen in the file, or --n2");
     return 0;
 }
 
-int relay_options_load(const struct relay_options *a, struct err *e, struct relay_config *c)
+int relay_options_load(const struct relay_options *a, const struct schema *s, struct err *e,
+                       struct relay_config *c)
 {
-    if (daemon_config_load(a->config, &relay_schema, e, c) != 0)
-        return -1;
-    if (apply_options(c, a, e) == 0)
-        return 0;
-    schema_fini(&relay_schema, c);
-    return -1;
+    const struct target t = {s, c, calloc(1, s->size)};
+    int rc;
+
+    if (t.scratch == NULL)
+        return err_set(e, "out of memory");
+    rc = daemon_config_load(a->config, s, e, c);
+    if (rc == 0 && (rc = apply_options(&t, a, e)) != 0)
+        schema_fini(s, c);
+    free(t.scratch);
+    return rc;
 }

@@ -14,5 +14,7 @@ struct relay_options {
 /* Exits for --help and the like, and for what cannot be understood. */
 void relay_options_parse(int argc, char **argv, const struct relay_program *program,
                          struct relay_options *ret);
-/* File and options. On success the caller ends *ret with schema_fini(&relay_schema, ret). */
-int relay_options_load(const struct relay_options *o, struct err *e, struct relay_config *ret);
+/* File and options. ret is the beginning of a struct of s->size octets; on success the caller ends
+ * it with schema_fini(s, ret). */
+int relay_options_load(const struct relay_options *o, const struct schema *s, struct err *e,
+                       struct relay_config *ret);

@@ -41,7 +41,10 @@ enum conn_state {
 };
 
 struct conn {
-    int fd;
+    int fd;     /* -1: none; a direct UDP load has no control connection */
+    int udp_fd; /* -1: none; connected to the relay, or to the target when there is no server */
+    struct in_addr source; /* to dial from; 0: the kernel's choice */
+    bool hint;             /* UDP ASSOCIATE tells the socket's own address, else zeros */
     enum conn_state state;
     uint8_t got;  /* octets of the answer that is awaited, in the handshake and in a load */
     bool waiting; /* a load's request is on its way */
@@ -54,14 +57,21 @@ struct conn {
 
 struct load_options {
     const char *mode;
+    bool udp;                  /* associations, not connections */
     struct sockaddr_in server; /* port 0: none, dial the target */
     struct sockaddr_in target;
-    pid_t target_pid; /* 0: unknown, its CPU share is not told */
+    struct sockaddr_in counter; /* udp-flood: where the sink tells what arrived */
+    pid_t target_pid;           /* 0: unknown, its CPU share is not told */
     unsigned streams;
-    double seconds; /* of the window; for hold, the longest wait */
-    double warm_up; /* seconds */
-    double set_up;  /* limit in seconds for opening all */
-    bool upload;    /* bulk only: towards the target */
+    double seconds;   /* of the window; for hold, the longest wait */
+    double warm_up;   /* seconds */
+    double set_up;    /* limit in seconds for opening all */
+    bool upload;      /* bulk only: towards the target */
+    bool silent;      /* hold of associations: they never send */
+    unsigned window;  /* udp-echo: datagrams on their way, for each association */
+    unsigned sources; /* udp-soak: client addresses */
+    uint64_t count;   /* udp-soak: associations */
+    double rate;      /* udp-flood: datagrams per second; 0: all it can */
     bool gated;
 };
 
@@ -76,6 +86,7 @@ struct load {
     uint64_t count;     /* units finished: connections, round trips, octets */
     uint64_t failed;
     char first_failure[96];
+    void *own;             /* what the mode keeps beside this */
     struct hist handshake; /* dial to SOCKS reply */
     struct hist whole;     /* one unit */
     uint64_t began_ns, ended_ns;
@@ -125,19 +136,56 @@ int conn_start(struct load *load, struct conn *conn);
 int conn_step(struct load *load, struct conn *conn, uint32_t events);
 void conn_close(struct conn *conn);
 
+/* ---- an association's socket ---- */
+
+/* RSV, FRAG, ATYP 1, address, port: what stands before a datagram that goes through a server. */
+#define UDP_HEADER 10
+
+/* The header of datagrams to the target, and its length: 0 without a server. */
+size_t udp_header(const struct load *load, uint8_t ret[UDP_HEADER]);
+/* Opens conn->udp_fd, nonblocking, on the address of the control connection, and writes the request
+ * that asks for an association. 0, or -1 with errno. */
+int udp_request(struct conn *conn, uint8_t ret[10]);
+/* Connects conn->udp_fd to where the server's reply says; an unspecified address is the server's.
+ * 0, or -1 with errno. */
+int udp_connect(const struct load *load, struct conn *conn);
+/* As load_open_all, and without a server too. Then the UDP sockets are in the epoll set,
+ * level-triggered, for reading; a control connection that ends has EPOLLRDHUP. */
+int udp_open_all(struct load *load);
+/* One datagram there and back on every association, asked again a few times. 0, or -1 with a
+ * failure noted. */
+int udp_once_each(struct load *load, double limit);
+
 /* ---- the modes: each returns the exit status ---- */
 
 int load_rate(struct load *load);
 int load_rr(struct load *load);
 int load_bulk(struct load *load);
-int load_hold(struct load *load);
+int load_hold(struct load *load); /* udp-hold too */
+int load_udp_echo(struct load *load);
+int load_udp_flood(struct load *load);
+int load_udp_soak(struct load *load);
 
 /* One 64-octet round trip on every open connection. 0, or -1 with a failure noted. */
 int rr_once_each(struct load *load, double limit);
 
-/* Serves until stdin ends: prints {"once": PORT, "echo": PORT, "sink": PORT, "source": PORT}.
- * once    answers one octet with one octet and closes
- * echo    sends back what arrives
- * sink    reads and throws away
- * source  sends without end */
+/* Serves until stdin ends: prints {"once": PORT, "echo": PORT, ...}.
+ * once       answers one octet with one octet and closes
+ * echo       sends back what arrives
+ * sink       reads and throws away
+ * source     sends without end
+ * udp_echo   sends datagrams back
+ * udp_sink   counts datagrams and throws them away
+ * udp_count  answers any datagram with a struct sink_counts of that sink */
 int target_serve(struct in_addr address);
+
+struct sink_counts {
+    uint64_t datagrams, octets;
+    uint64_t dropped; /* by the kernel, in front of the full sink; runs, not datagrams */
+};
+
+/* The UDP half of the target. Each socket is nonblocking and has a large buffer; -1 with errno. */
+int target_udp_open(struct in_addr address, bool counts_runs);
+void target_udp_echo(int fd);
+void target_udp_sink(int fd);
+void target_udp_count(int fd);

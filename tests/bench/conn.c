@@ -15,6 +15,17 @@ static int conn_fail(struct load *load, struct conn *conn, const char *what, int
     return -1;
 }
 
+/* The port is chosen when the destination is known: it need not be one that no other uses. */
+static int bind_source(const struct conn *conn)
+{
+    struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr = conn->source};
+    int one = 1;
+
+    if (setsockopt(conn->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one)))
+        return -1;
+    return bind(conn->fd, (struct sockaddr *)&from, sizeof(from));
+}
+
 /* No TCP_NODELAY: each message here is answered before the next, so Nagle has nothing to hold back.
  */
 int conn_start(struct load *load, struct conn *conn)
@@ -30,6 +41,8 @@ int conn_start(struct load *load, struct conn *conn)
     if (conn->fd < 0)
         return conn_fail(load, conn, "socket", errno);
     conn->state = CONN_CONNECTING;
+    if (conn->source.s_addr && bind_source(conn))
+        return conn_fail(load, conn, "bind", errno);
     if (connect(conn->fd, (const struct sockaddr *)to, sizeof(*to)) && errno != EINPROGRESS)
         return conn_fail(load, conn, "connect", errno);
     ev.data.ptr = conn;
@@ -42,7 +55,9 @@ void conn_close(struct conn *conn)
 {
     if (conn->state != CONN_NONE && conn->fd >= 0)
         close(conn->fd);
-    conn->fd = -1;
+    if (conn->udp_fd >= 0)
+        close(conn->udp_fd);
+    conn->fd = conn->udp_fd = -1;
     conn->state = CONN_NONE;
 }
 
@@ -92,6 +107,8 @@ static int read_method(struct load *load, struct conn *conn)
         return conn_fail(load, conn, "server does not offer method 0", 0);
     memcpy(request + 4, &load->opt.target.sin_addr, 4);
     memcpy(request + 8, &load->opt.target.sin_port, 2);
+    if (load->opt.udp && udp_request(conn, request))
+        return conn_fail(load, conn, "a UDP socket", errno);
     conn->state = CONN_REPLY;
     conn->got = 0;
     return send_whole(load, conn, request, sizeof(request));
@@ -114,7 +131,10 @@ static int read_reply(struct load *load, struct conn *conn)
         return 0;
     if (conn->reply[3] != 1 && conn->reply[3] != 4)
         return conn_fail(load, conn, "SOCKS reply without an address", 0);
-    return collect(load, conn, conn->reply[3] == 1 ? 10 : 22);
+    r = collect(load, conn, conn->reply[3] == 1 ? 10 : 22);
+    if (r == 1 && load->opt.udp && udp_connect(load, conn))
+        return conn_fail(load, conn, "connect to the relay", errno);
+    return r;
 }
 
 static int connected(struct load *load, struct conn *conn, uint32_t events)

@@ -71,7 +71,7 @@ int load_init(struct load *load, const struct load_options *opt)
         return -1;
     }
     for (unsigned i = 0; i < opt->streams; i++)
-        load->conns[i].fd = -1;
+        load->conns[i] = (struct conn){.fd = -1, .udp_fd = -1, .hint = true};
     arm_alarm(opt);
     return 0;
 }

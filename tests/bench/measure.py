@@ -9,37 +9,10 @@ import sys
 import time
 
 from accounts import Memory, choose_account
-from servers import HOST, Failed, Instance
+from places import Loopback, Veth
+from servers import Failed, Instance
 
 ENDING = {signal.SIGINT, signal.SIGTERM}
-
-
-class Mode:
-    """One mode by its name: what to run, and how its figures read."""
-    units = {"rate": ("conn/s", "us/conn"), "rr": ("rt/s", "us/rt"), "bulk": ("Gbit/s", "s/GB"),
-             "hold": ("KiB/conn", "KiB dirty")}
-
-    def __init__(self, name):
-        kind, _, rest = name.partition("-")
-        streams, _, direction = rest.partition("-")
-        if (kind not in self.units or not streams.isdigit() or int(streams) == 0
-                or (direction not in ("up", "down")) == (kind == "bulk")):
-            raise ValueError(f"no such mode: {name}")
-        self.name, self.kind, self.streams, self.direction = name, kind, int(streams), direction
-        self.unit, self.cpu_unit = self.units[kind]
-        self.service = {"rate": "once", "rr": "echo", "hold": "echo"}.get(
-            kind, "sink" if direction == "up" else "source")
-
-    def arguments(self):
-        up = ["--up"] if self.direction == "up" else []
-        return [self.kind, "--streams", str(self.streams)] + up
-
-    def value(self, result):
-        rate = result["per_second"]
-        return rate * 8 / 1e9 if self.kind == "bulk" else rate
-
-    def cpu(self, result, seconds):
-        return seconds / result["count"] * (1e9 if self.kind == "bulk" else 1e6)
 
 
 class Bench:
@@ -52,9 +25,7 @@ class Bench:
         cpus = sorted(os.sched_getaffinity(0))
         self.pinned = not options.unpinned and len(cpus) > 1
         self.server_cpus, self.load_cpus = ({cpus[0]}, {cpus[1]}) if self.pinned else (cpus, cpus)
-        self.target = self.start([self.generator, "target", HOST], self.load_cpus,
-                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.ports = json.loads(self.target.stdout.readline())
+        self.places = {}
 
     def start(self, argv, cpus, account=None, **how):
         """Signals wait until the account knows the process: nothing is started and forgotten."""
@@ -79,8 +50,13 @@ class Bench:
 
     def close(self):
         self.stop_servers()
-        self.target.stdin.close()
-        self.target.wait()
+        while self.places:
+            self.places.popitem()[1].close()
+
+    def place(self, name):
+        if name not in self.places:
+            self.places[name] = (Veth if name == "veth" else Loopback)(self)
+        return self.places[name]
 
     def stop_servers(self):
         """Not to be interrupted half-way: a second signal would leave processes behind."""
@@ -93,10 +69,11 @@ class Bench:
     def measure(self, mode, command):
         """One cell of one round: a dict of figures. Raises Failed."""
         server = None
+        place = self.place(mode.place)
         try:
             if command:
-                server = Instance(self, command)
-            return self.measure_with(mode, server)
+                server = Instance(self, command, place, "udp" if mode.udp else "tcp")
+            return self.measure_with(mode, place, server)
         except Failed as e:
             if server and server.ended():
                 raise Failed(f"{e}; the server ended: {server.last_words()}")
@@ -104,19 +81,18 @@ class Bench:
         finally:
             self.stop_servers()
 
-    def measure_with(self, mode, server):
-        argv = [self.generator] + mode.arguments() + [
-            "--gated", "--target", f"{HOST}:{self.ports[mode.service]}",
-            "--target-pid", str(self.target.pid), "--warm-up", str(self.options.warm_up),
-            "--seconds", str(30 if mode.kind == "hold" else self.options.seconds)]
+    def measure_with(self, mode, place, server):
+        argv = [*place.load_prefix, self.generator, *mode.arguments(place), "--gated",
+                "--target-pid", str(place.target.pid), "--warm-up", str(self.options.warm_up),
+                "--seconds", str(30 if mode.held else self.options.seconds)]
         if server:
-            argv += ["--server", f"{HOST}:{server.port}"]
-        rest = self.at_rest(server) if mode.kind == "hold" else None
+            argv += ["--server", server.address()]
+        rest = self.at_rest(server) if mode.held else None
         load = self.start(argv, self.load_cpus, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                           text=True)
         try:
             self.next_line(load, "ready")
-            if mode.kind == "hold":
+            if mode.held:
                 return self.held(mode, server, rest, load)
             before = server.account.cpu_seconds() if server else 0
             self.go(load)
@@ -161,12 +137,14 @@ class Bench:
             raise Failed("nothing passed")
         figures = {"value": mode.value(result),
                    "generator": result["cpu_own"] + result["cpu_target"], "result": result}
-        if mode.kind != "bulk":
+        if mode.kind not in ("bulk", "udp-flood"):
             figures["p50_us"] = result["latency_us"]["p50"]
             figures["p99_us"] = result["latency_us"]["p99"]
         if mode.kind == "rate":
             figures["handshake_p50_us"] = result["handshake_us"]["p50"]
             figures["handshake_p99_us"] = result["handshake_us"]["p99"]
+        if mode.lost(result) is not None:
+            figures["lost"] = mode.lost(result)
         if spent is not None:
             figures["cpu"] = mode.cpu(result, spent)
             figures["server_cpu_share"] = spent / result["seconds"]
@@ -194,7 +172,7 @@ def run_rounds(bench, modes, servers, rounds):
     """All cells: {(mode name, server): {"rounds": [...], "failures": [...]}}"""
     cells = {}
     for number in range(rounds):
-        order = [(m, s) for m in modes for s in servers if m.kind != "hold" or servers[s]]
+        order = [(m, s) for m in modes for s in servers if m.takes(servers[s])]
         random.shuffle(order)
         for done, (mode, name) in enumerate(order):
             cell = cells.setdefault((mode.name, name), {"rounds": [], "failures": []})
@@ -202,7 +180,7 @@ def run_rounds(bench, modes, servers, rounds):
                 print(f"\r\033[Kround {number + 1}/{rounds} {done + 1}/{len(order)}: {mode.name} "
                       f"{name}", end="", file=sys.stderr, flush=True)
             try:
-                cell["rounds"].append(bench.measure(mode, servers[name]))
+                cell["rounds"].append(bench.measure(mode, servers[name].command))
             except Failed as e:
                 cell["failures"].append(str(e))
     if sys.stderr.isatty():

@@ -3,9 +3,22 @@
 import json
 import statistics
 
-from measure import Mode
+from modes import Mode
 
 PEERS = ("danted", "microsocks")
+UDP_PEERS = ("danted", "socksd-plain")
+
+# mode, figure, of whom the share is (None: the figure itself), bound: at least or at most
+GOALS = [
+    ("udp-echo-16", "value", "danted", ">=", 1.8),
+    ("udp-echo-16", "cpu", "danted", "<=", 0.5),
+    ("udp-flood-max", "value", "socksd-plain", ">=", 3),
+    ("udp-flood-max-veth", "value", "socksd-plain", ">=", 3),
+    ("udp-flood-300k", "lost", None, "<=", 0),
+    ("udp-flood-300k-veth", "lost", None, "<=", 0),
+    ("udp-idle-1000", "value", None, "<=", 1),
+    ("udp-idle-10000", "value", None, "<=", 1),
+]
 
 
 def summarise(cells):
@@ -18,7 +31,7 @@ def summarise(cells):
             cell["spread"][key] = (max(numbers) - min(numbers)) / middle if middle else 0
     for (mode, _), cell in cells.items():
         cell["ratio"] = {}
-        for peer in PEERS:
+        for peer in {*PEERS, *UDP_PEERS}:
             other = cells.get((mode, peer), {}).get("median", {})
             cell["ratio"][peer] = {k: cell["median"][k] / other[k] for k in ("value", "cpu")
                                    if cell["median"].get(k) is not None and other.get(k)}
@@ -55,6 +68,14 @@ def traffic_row(mode, name, cell):
                 ratio_text(r[p]) for p in PEERS]
 
 
+def udp_row(mode, name, cell):
+    row = traffic_row(mode, name, cell)
+    if len(row) > 3:
+        row[3:3] = [f"{cell['median']['lost']:.1%}"]
+        row[-len(PEERS):] = [ratio_text(cell["ratio"][p]) for p in UDP_PEERS]
+    return row
+
+
 def hold_row(mode, name, cell):
     m, r = cell["median"], cell["ratio"]
     if not cell["rounds"]:
@@ -69,7 +90,7 @@ def hold_row(mode, name, cell):
 def was_disturbed(mode, cell):
     """With enough on its way, either the server or the load is always at work."""
     shares = [cell["median"].get(k, 0) for k in ("server_cpu_share", "generator")] if cell else []
-    return mode.kind != "hold" and mode.streams >= 8 and any(shares) and max(shares) < 0.85
+    return mode.kind in ("rate", "rr", "bulk", "udp-echo") and mode.streams >= 8 and any(shares) and max(shares) < 0.85
 
 
 def print_table(rows):
@@ -83,6 +104,38 @@ def print_table(rows):
     print()
 
 
+def print_tables(modes, servers, cells):
+    against, udp_against = ([f"x {peer}" for peer in peers] for peers in (PEERS, UDP_PEERS))
+    head = ["server", "value", "server CPU", "p50 / p99 us", "spread", "busy"]
+    idle = (["idle", "server", "PSS KiB each", "dirty KiB each", "rest PSS KiB", "spread"] + against
+            + ["descriptors each, processes"])
+    tables = [
+        (["mode", *head, *against], traffic_row, lambda m: not m.held and not m.udp),
+        (["udp", *head[:2], "lost", *head[2:], *udp_against], udp_row,
+         lambda m: not m.held and m.udp),
+        (idle, hold_row, lambda m: m.held),
+    ]
+    for head, row, belongs in tables:
+        rows = [row(m, s, cells[m.name, s]) for m in modes if belongs(m) for s in servers
+                if (m.name, s) in cells]
+        if rows:
+            print_table([head] + rows)
+
+
+def print_goals(cells):
+    """Of the modes that ran; for the reader, the exit status does not tell."""
+    for mode, figure, peer, relation, bound in GOALS:
+        cell = cells.get((mode, "socksd"), {})
+        got = cell.get("ratio", {}).get(peer, {}) if peer else cell.get("median", {})
+        if got.get(figure) is None:
+            continue
+        met = got[figure] >= bound if relation == ">=" else got[figure] <= bound
+        name = {"value": Mode(mode).unit, "cpu": Mode(mode).cpu_unit}.get(figure, figure)
+        print(f"goal: {mode} socksd {name}{' x ' + peer if peer else ''} {relation} {bound}: "
+              f"{got[figure]:.3g}, {'met' if met else 'NOT MET'}")
+    print()
+
+
 def report(bench, modes, servers, cells, machine):
     print(f"{machine['cpu']}, {machine['cpus']} CPUs, Linux {machine['kernel']}, load "
           f"{machine['load_average']:.2f}; dante-server {machine['packages']['dante-server']}, "
@@ -91,17 +144,8 @@ def report(bench, modes, servers, cells, machine):
           f"{'server on one CPU, load on another' if bench.pinned else 'unpinned'}; CPU by "
           f"{bench.account_kind}; {'own' if bench.options.own_network else 'host'} network; "
           f"ratios are value / CPU per unit\n")
-    against = [f"x {peer}" for peer in PEERS]
-    head = ["mode", "server", "value", "server CPU", "p50 / p99 us", "spread", "busy"] + against
-    rows = [traffic_row(m, s, cells[m.name, s]) for m in modes if m.kind != "hold" for s in servers]
-    if rows:
-        print_table([head] + rows)
-    head = (["idle", "server", "PSS KiB/conn", "dirty KiB/conn", "rest PSS KiB", "spread"] + against
-            + ["descriptors/conn, processes"])
-    rows = [hold_row(m, s, cells[m.name, s]) for m in modes if m.kind == "hold" for s in servers
-            if servers[s]]
-    if rows:
-        print_table([head] + rows)
+    print_tables(modes, servers, cells)
+    print_goals(cells)
     if machine["irq_time_apart"]:
         print("note: this kernel charges softirq work to no process; server CPU leaves it out")
     disturbed = [f"{m.name} {s}" for m in modes for s in servers
@@ -109,6 +153,8 @@ def report(bench, modes, servers, cells, machine):
     if disturbed:
         print("note: other work had the CPUs; run again, or trust CPU only, for: "
               + ", ".join(disturbed))
+    for mode, reason in bench.options.skipped.items():
+        print(f"skipped: {mode}: {reason}")
     for (mode, name), cell in cells.items():
         for text in sorted(set(cell["failures"])):
             print(f"FAILED {mode} {name} ({cell['failures'].count(text)} of {bench.options.rounds} "

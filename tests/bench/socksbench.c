@@ -11,30 +11,43 @@
 static const struct mode {
     const char *name;
     int (*run)(struct load *load);
+    bool udp;
+    double seconds; /* unless told otherwise */
 } modes[] = {
-    {"rate", load_rate},
-    {"rr", load_rr},
-    {"bulk", load_bulk},
-    {"hold", load_hold},
+    {"rate", load_rate, false, 1},        {"rr", load_rr, false, 1},
+    {"bulk", load_bulk, false, 1},        {"hold", load_hold, false, 1},
+    {"udp-echo", load_udp_echo, true, 1}, {"udp-flood", load_udp_flood, true, 1},
+    {"udp-hold", load_hold, true, 1},     {"udp-soak", load_udp_soak, true, 3600},
 };
 
 static const char usage_text[] =
     "usage: socksbench target [ADDRESS]\n"
-    "       socksbench rate|rr|bulk|hold --target ADDRESS:PORT [options]\n"
+    "       socksbench MODE --target ADDRESS:PORT [options]\n"
     "\n"
     "target   serves until stdin ends; prints its ports: once (for rate), echo (for rr and hold),\n"
-    "         sink (for bulk --up), source (for bulk)\n"
+    "         sink (for bulk --up), source (for bulk); udp_echo, udp_sink, udp_count\n"
     "rate     new connections, one octet each way\n"
     "rr       round trips of 64 octets\n"
     "bulk     octets one way\n"
     "hold     opens idle connections, says so, waits for a line on stdin\n"
+    "udp-echo   datagrams of 64 octets there and back\n"
+    "udp-flood  datagrams of 1200 octets one way, by UDP_SEGMENT, through one association\n"
+    "udp-hold   as hold, associations\n"
+    "udp-soak   opens, uses and closes associations, from 127.0.1.1 and up\n"
     "\n"
     "--server ADDRESS:PORT   through this SOCKS 5 server (without: directly to the target)\n"
     "--streams N             connections at once (default 64)\n"
-    "--seconds S             the measured time (default 1); for hold, the longest wait\n"
+    "--seconds S             the measured time (default 1); for hold, the longest wait; for soak,\n"
+    "                        the limit for all (default 3600)\n"
     "--warm-up S             before that, not counted (default 0.2)\n"
     "--set-up S              limit for opening all connections (default 20)\n"
     "--up                    bulk: towards the target (without: from it)\n"
+    "--window N              udp-echo: datagrams on their way for each association (default 8)\n"
+    "--rate N                udp-flood: datagrams per second (default: all it can)\n"
+    "--counter ADDRESS:PORT  udp-flood: udp_count of the target\n"
+    "--silent                udp-hold: no datagram is sent\n"
+    "--count N               udp-soak: associations (default 20000)\n"
+    "--sources N             udp-soak: client addresses (default 199, so that each meets every kind)\n"
     "--gated                 wait for a line on stdin before the measured time and after the "
     "result\n"
     "--target-pid PID        tell this process's CPU share too\n"
@@ -90,7 +103,13 @@ enum {
     OPT_SET_UP,
     OPT_UP,
     OPT_GATED,
-    OPT_PID
+    OPT_PID,
+    OPT_WINDOW,
+    OPT_RATE,
+    OPT_COUNTER,
+    OPT_SILENT,
+    OPT_COUNT,
+    OPT_SOURCES
 };
 
 static const struct option long_options[] = {
@@ -103,13 +122,50 @@ static const struct option long_options[] = {
     {"up", no_argument, NULL, OPT_UP},
     {"gated", no_argument, NULL, OPT_GATED},
     {"target-pid", required_argument, NULL, OPT_PID},
+    {"window", required_argument, NULL, OPT_WINDOW},
+    {"rate", required_argument, NULL, OPT_RATE},
+    {"counter", required_argument, NULL, OPT_COUNTER},
+    {"silent", no_argument, NULL, OPT_SILENT},
+    {"count", required_argument, NULL, OPT_COUNT},
+    {"sources", required_argument, NULL, OPT_SOURCES},
     {NULL, 0, NULL, 0},
 };
+
+static bool set_udp_option(struct load_options *opt, int option, const char *arg)
+{
+    double number = 0;
+    bool ok = true;
+
+    switch (option) {
+    case OPT_WINDOW:
+        ok = parse_number(arg, 1, 64, &number);
+        opt->window = (unsigned)number;
+        return ok;
+    case OPT_RATE:
+        return parse_number(arg, 1, 1e9, &opt->rate);
+    case OPT_COUNTER:
+        return parse_address(arg, &opt->counter);
+    case OPT_COUNT:
+        ok = parse_number(arg, 1, 1e9, &number);
+        opt->count = (uint64_t)number;
+        return ok;
+    case OPT_SOURCES:
+        ok = parse_number(arg, 1, 60000, &number);
+        opt->sources = (unsigned)number;
+        return ok;
+    default:
+        opt->silent = true;
+        return true;
+    }
+}
 
 static bool set_option(struct load_options *opt, int option, const char *arg)
 {
     double number = 0;
     bool ok = true;
+
+    if (option >= OPT_WINDOW)
+        return set_udp_option(opt, option, arg);
 
     switch (option) {
     case OPT_SERVER:
@@ -151,7 +207,16 @@ static int run_target(int argc, char **argv)
 static int run_load(const struct mode *mode, int argc, char **argv)
 {
     struct load_options opt = {
-        .mode = mode->name, .streams = 64, .seconds = 1, .warm_up = 0.2, .set_up = 20};
+        .mode = mode->name,
+        .udp = mode->udp,
+        .streams = mode->run == load_udp_flood ? 1 : 64,
+        .seconds = mode->seconds,
+        .warm_up = 0.2,
+        .set_up = 20,
+        .window = 8,
+        .sources = 199,
+        .count = 20000,
+    };
     static struct load load; /* two histograms: large for a stack */
     int option;
 

@@ -14,7 +14,19 @@
 #define CHUNK  (256 * 1024)
 
 /* A connection needs no memory of its own: its descriptor and role fit into the event. */
-enum role { ROLE_ONCE, ROLE_ECHO, ROLE_SINK, ROLE_SOURCE, ROLES };
+enum role {
+    ROLE_ONCE,
+    ROLE_ECHO,
+    ROLE_SINK,
+    ROLE_SOURCE,
+    ROLE_UDP_ECHO,
+    ROLE_UDP_SINK,
+    ROLE_UDP_COUNT,
+    ROLES
+};
+
+static const char *const role_names[ROLES] = {"once",     "echo",     "sink",     "source",
+                                              "udp_echo", "udp_sink", "udp_count"};
 
 #define LISTENER UINT64_C(0x100)
 #define STDIN    UINT64_C(0x200)
@@ -41,6 +53,21 @@ static int open_listener(int epoll_fd, struct in_addr address, enum role role)
         bind(fd, (struct sockaddr *)&at, sizeof(at)) || listen(fd, 4096) ||
         getsockname(fd, (struct sockaddr *)&at, &len) ||
         add(epoll_fd, fd, LISTENER | role, EPOLLIN)) {
+        close(fd);
+        return -1;
+    }
+    return ntohs(at.sin_port);
+}
+
+static int open_datagrams(int epoll_fd, struct in_addr address, enum role role)
+{
+    struct sockaddr_in at;
+    socklen_t len = sizeof(at);
+    int fd = target_udp_open(address, role == ROLE_UDP_SINK);
+
+    if (fd < 0)
+        return -1;
+    if (getsockname(fd, (struct sockaddr *)&at, &len) || add(epoll_fd, fd, role, EPOLLIN)) {
         close(fd);
         return -1;
     }
@@ -92,6 +119,15 @@ static bool serve(int fd, uint64_t role)
         return serve_echo(fd);
     case ROLE_SINK:
         return serve_sink(fd);
+    case ROLE_UDP_ECHO:
+        target_udp_echo(fd);
+        return false;
+    case ROLE_UDP_SINK:
+        target_udp_sink(fd);
+        return false;
+    case ROLE_UDP_COUNT:
+        target_udp_count(fd);
+        return false;
     default:
         return serve_source(fd);
     }
@@ -153,14 +189,16 @@ int target_serve(struct in_addr address)
         return 1;
     }
     for (enum role role = 0; role < ROLES; role++) {
-        port[role] = open_listener(epoll_fd, address, role);
+        port[role] = role < ROLE_UDP_ECHO ? open_listener(epoll_fd, address, role)
+                                          : open_datagrams(epoll_fd, address, role);
         if (port[role] < 0) {
             perror("socksbench target: listen");
             return 1;
         }
     }
-    printf("{\"once\": %d, \"echo\": %d, \"sink\": %d, \"source\": %d}\n", port[ROLE_ONCE],
-           port[ROLE_ECHO], port[ROLE_SINK], port[ROLE_SOURCE]);
+    for (enum role role = 0; role < ROLES; role++)
+        printf("%s\"%s\": %d", role ? ", " : "{", role_names[role], port[role]);
+    puts("}");
     fflush(stdout);
     serve_until_stdin_ends(epoll_fd);
     return 0;

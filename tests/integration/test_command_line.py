@@ -85,6 +85,7 @@ def test_a_bad_file_is_refused_with_its_place(check, text, where, about):
     ("legs:\n  listen: [tcp://x]\n", "FILE:2:12"),
     ("relay:\n  engines: [warp]\n", "FILE:2:13"),
     ("relays: []\n", "FILE:1:1"),
+    ("relay:\n  fragments: true\n", "FILE:2:3"),  # another relay's
 ])
 def test_a_bad_file_of_a_relay_is_refused_with_its_place(check, text, where):
     code, said = check(text, "relayd-tcp")

@@ -101,13 +101,14 @@ def test_a_thousand_reloads_leak_nothing(system):
 
 def test_a_relay_reloads_too(system, sockets):
     config = system.relay.config_path.read_text()
-    config = config.replace('"relay": {', '"relay": {"advertise": ["203.0.113.9"], ')
+    config = config.replace('"relay": {', '"relay": {"advertise": ["203.0.113.9"], "ports": "23000-23099", ')
     system.relay.config_path.write_text(config)
     system.relay.hang_up()
-    system.relay.log.wait("reloaded")
+    assert "pipes" in system.relay.log.wait("reloaded")["kept"]
     client, first = socks.open5(system.address, socks.BIND, "127.0.0.1", 0)
     sockets.keep(client)
     assert first.host == "203.0.113.9"
+    assert 23000 <= first.port <= 23099
     system.relay.config_path.write_text("relay: 7")
     system.relay.hang_up()
     assert ":1:8" in system.relay.log.wait("reload_failed")["error"]

@@ -1,6 +1,7 @@
 """Running other people's programs: which are there, in which network, and what they did."""
 
 import importlib.metadata
+import ipaddress
 import os
 import shutil
 import subprocess
@@ -37,14 +38,39 @@ def needs_python(distribution, package):
                                               f"(Debian package {package})")
 
 
-def node_modules():
-    """Where tests/interop/setup has put npm's packages; None if it has not."""
+def put_by_setup(name):
+    """What tests/interop/setup has put there under this name; None if it has not."""
     for directory in (daemons.build_dir(), *daemons.build_dir().parents):
-        found = directory / "interop" / "node_modules"
-        if (found / "socks").is_dir():
+        found = directory / "interop" / name
+        if found.exists():
             return found
         if directory == daemons.ROOT:
             return None
+    return None
+
+
+def node_modules():
+    """Where npm's packages are, or None."""
+    found = put_by_setup("node_modules")
+    return found if found and (found / "socks").is_dir() else None
+
+
+def python_with(module):
+    """The words before a script's text, of a Python that has a module that Debian 12 lacks; or None.
+
+    That is this one if it has it, or a later Debian's, run by its own loader and libraries.
+    """
+    root = put_by_setup("trixie")
+    later = []
+    if root:
+        libraries = ":".join(str(path) for path in sorted(root.glob("usr/lib/*-linux-gnu*")))
+        loaders = sorted(root.glob("usr/lib*/ld-linux*.so.*"))
+        later = [[loader, "--library-path", libraries, root / "usr/bin/python3"]
+                 for loader in loaders]
+    for python in ([sys.executable], *later):
+        words = [*python, "-I", "-c"]
+        if run(*words, f"import {module}").returncode == 0:
+            return words
     return None
 
 
@@ -62,15 +88,69 @@ def run(*command, input=None, env=None, prefix=(), directory=None):
                           timeout=PATIENCE)
 
 
+def python_words(script, *words):
+    """The command of a script as a program of its own, that sees installed packages only."""
+    return [sys.executable, "-I", "-c", script, *words]
+
+
 def python(script, *words, **options):
-    """Runs a script as a program of its own, that sees installed packages only."""
-    return run(sys.executable, "-I", "-c", script, *words, **options)
+    return run(*python_words(script, *words), **options)
 
 
 def checked(done):
     """What a client printed, if it says that all went well."""
     assert done.returncode == 0, done
     return done.stdout
+
+
+def addresses(output):
+    """[(host, port)] of lines `HOST PORT`, however they spell it."""
+    lines = [line.split() for line in output.decode().splitlines()]
+    return [(str(ipaddress.ip_address(host)), int(port)) for host, port in lines]
+
+
+class Conversation:
+    """A client whose input and output are pipes."""
+
+    def __init__(self, *command, env=None, prefix=()):
+        self._process = subprocess.Popen([str(word) for word in (*prefix, *command)], bufsize=0,
+                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                         stderr=subprocess.PIPE, env=environment(env))
+        self._end = threading.Timer(PATIENCE, self._process.kill)
+        self._end.start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._process.kill()
+        self._process.communicate()
+        self._end.cancel()
+
+    def exchange(self, octets):
+        """Writes octets, and returns as many of what it prints."""
+        self._process.stdin.write(octets)
+        got = b""
+        while len(got) < len(octets):
+            more = self._process.stdout.read(len(octets) - len(got))
+            assert more, (got, self._process.communicate())
+            got += more
+        return got
+
+    def line(self):
+        """The next one that it prints."""
+        got = b""
+        while not got.endswith(b"\n"):
+            more = self._process.stdout.read(1)
+            assert more, (got, self._process.communicate())
+            got += more
+        return got.decode().rstrip("\n")
+
+    def finish(self):
+        """Ends its input and waits. Returns what else it printed."""
+        rest, errors = self._process.communicate()
+        assert self._process.returncode == 0, (self._process.returncode, errors)
+        return rest
 
 
 class BindClient:

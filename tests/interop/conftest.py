@@ -49,13 +49,31 @@ class Access:
                            "the end of all associations")
 
 
+class UdpAccess(Access):
+    """The same for UDP ASSOCIATE, whose record comes when the client has closed its connection."""
+
+    def __call__(self, up=1, down=1, **fields):
+        """Waits for the record of an association that passed at least so many octets."""
+        def enough(record):
+            return int(record["octets_up"]) >= up and int(record["octets_down"]) >= down
+        wanted = fields | {"command": "udp-associate", "version": "socks5"}
+        try:
+            return daemons.wait_until(lambda: list(filter(enough, self.all(**wanted))),
+                                      timeout=10)[0]
+        except AssertionError:
+            raise AssertionError(f"no record {wanted} of {up} octets up and {down} down among "
+                                 f"{self.all(None)}") from None
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item):
     """A failed test shows the logs of its daemons."""
     outcome = yield
     report = outcome.get_result()
     used = getattr(item, "funcargs", {})
-    for access in (used.get("access"), getattr(used.get("lab"), "access", None)):
+    for access in (used.get("access"), used.get("udp_access"),
+                   getattr(used.get("lab"), "access", None),
+                   getattr(used.get("udp_lab"), "udp_access", None)):
         if report.failed and access:
             report.sections += [(f"log of {name}", text) for name, text in access.logs()]
 
@@ -86,6 +104,42 @@ def access(proxy):
     access = Access(proxy)
     yield access
     access.settle()
+
+
+@pytest.fixture(scope="session")
+def udp_proxy(names, tmp_path_factory):
+    """As `proxy`, for UDP ASSOCIATE."""
+    proxy = hosts.UdpProxy("127.0.0.1", tmp_path_factory.mktemp("udp"),
+                           relay={"resolver": {"servers": [names.address]}},
+                           rules=[{"allow": {"commands": ["udp-associate"],
+                                             "to": ["127.0.0.1", "::1"]}}])
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def udp_access(udp_proxy):
+    """udp_access(up=..., down=..., user=...) waits for such a record of this test."""
+    access = UdpAccess(udp_proxy)
+    yield access
+    access.settle()
+
+
+@pytest.fixture(scope="session")
+def udp_echo():
+    echo = hosts.UdpEcho()
+    yield echo
+    echo.close()
+
+
+@pytest.fixture(scope="session")
+def udp_echo6():
+    try:
+        echo = hosts.UdpEcho("::1")
+    except OSError as error:
+        pytest.skip(f"no IPv6 here: {error}")
+    yield echo
+    echo.close()
 
 
 @pytest.fixture(scope="session")
@@ -139,3 +193,25 @@ def lab(lab_hosts):
     lab_hosts.access = Access(lab_hosts.proxy)
     yield lab_hosts
     lab_hosts.access.settle()
+
+
+@pytest.fixture(scope="session")
+def udp_lab_proxy(lab_hosts, tmp_path_factory):
+    """On the middle host, for UDP ASSOCIATE."""
+    proxy = hosts.UdpProxy(lab_hosts.proxy_ip, tmp_path_factory.mktemp("udp-lab"),
+                           prefix=lab_hosts.middle.prefix,
+                           rules=[{"allow": {"commands": ["udp-associate"],
+                                             "to": ["10.98.2.0/24", "fd98:2::/64"]}}])
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def udp_lab(lab_hosts, udp_lab_proxy):
+    """The three hosts, with lab.udp_proxy, lab.udp_access, and lab.udp_echo on the server's."""
+    lab_hosts.udp_proxy = udp_lab_proxy
+    lab_hosts.udp_access = UdpAccess(udp_lab_proxy)
+    lab_hosts.udp_echo = lab_hosts.server.run(lambda: hosts.UdpEcho(lab_hosts.server_ip))
+    yield lab_hosts
+    lab_hosts.udp_echo.close()
+    lab_hosts.udp_access.settle()

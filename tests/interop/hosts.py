@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import json
 import os
 import pathlib
 import socket
@@ -37,6 +38,48 @@ class Proxy:
             self.system.close()
         finally:
             self.system.remove()
+
+
+class UdpProxy(Proxy):
+    """The same for UDP ASSOCIATE: its relay is a relayd-udp, a child of socksd.
+
+    relay: its configuration, as a dict; a file in `directory` holds it.
+    """
+
+    def __init__(self, host, directory, relay=None, **options):
+        config = pathlib.Path(directory) / "relayd-udp.yaml"
+        config.write_text(json.dumps(relay or {}))
+        child = {"program": daemons.program("relayd-udp"), "config": str(config)}
+        server = {"relays": [{"spawn": child}]} | options.pop("server", {})
+        super().__init__(host, relays=0, ready=1, server=server, **options)
+
+
+class UdpEcho:
+    """Sends every datagram back to where it came from."""
+
+    def __init__(self, host="127.0.0.1"):
+        self._sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET,
+                                   socket.SOCK_DGRAM)
+        self._sock.bind((host, 0))
+        self.address = self.host, self.port = self._sock.getsockname()[:2]
+        self.sources = set()            # hosts that it was sent something from
+        self._closing = False
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self):
+        while True:
+            octets, source = self._sock.recvfrom(65535)
+            if self._closing:
+                return
+            self.sources.add(source[0])
+            self._sock.sendto(octets, source)
+
+    def close(self):
+        self._closing = True
+        self._sock.sendto(b"", self._sock.getsockname())
+        self._thread.join()
+        self._sock.close()
 
 
 class FtpServer:
@@ -101,7 +144,8 @@ class Lab:
         fd98:1::2              fd98:1::1     fd98:2::1              fd98:2::2
     """
 
-    server_ip, server_ip6, outer_ip = "10.98.2.2", "fd98:2::2", "10.98.2.1"
+    client_ip, proxy_ip, outer_ip, server_ip = "10.98.1.2", "10.98.1.1", "10.98.2.1", "10.98.2.2"
+    server_ip6 = "fd98:2::2"
     no_route, no_host = "203.0.113.1", "10.98.9.9"
 
     def __init__(self, files):
@@ -118,7 +162,7 @@ class Lab:
         self._join(1, self.client)
         self._join(2, self.server)
         self.middle.ip(f"route add unreachable {self.no_host}")
-        self.proxy = self._keep(Proxy("10.98.1.1", prefix=self.middle.prefix, rules=[
+        self.proxy = self._keep(Proxy(self.proxy_ip, prefix=self.middle.prefix, rules=[
             {"allow": {"to": ["10.98.2.0/24", "fd98:2::/64", self.no_route, self.no_host]}}]))
         self.web = self._keep(self.server.run(lambda: Web(files, self.server_ip)))
         if self.has_ipv6:

@@ -1,4 +1,4 @@
-"""npm's `socks`, the library below most proxy agents of Node.js: CONNECT and BIND."""
+"""npm's `socks`, the library below most proxy agents of Node.js: CONNECT, BIND, UDP ASSOCIATE."""
 
 import json
 import pathlib
@@ -27,8 +27,23 @@ def command(what, proxy, version, host, port, auth=False):
 ENVIRONMENT = {"NODE_PATH": str(MODULES)}
 
 
+DATAGRAMS, SENT = 4, 1 + 1400 + 65000       # what `associate` sends
+
+
+def run(*words, **options):
+    return clients.run(*command(*words, **options), env=ENVIRONMENT)
+
+
 def fetch(*words, **options):
-    return clients.run(*command("connect", *words, **options), env=ENVIRONMENT)
+    return run("connect", *words, **options)
+
+
+def exchange(*words, **options):
+    return run("associate", *words, **options)
+
+
+def answered(done):
+    return clients.addresses(clients.checked(done))
 
 
 def bind(*words, prefix=(), **options):
@@ -86,3 +101,28 @@ def test_npm_socks_binds_where_its_peer_can_come_to(lab, version):
         with lab.connect(bound) as peer:
             clients.converse(client, peer)
     lab.access(command="bind", version=f"socks{version}", destination=f"{lab.server_ip}:0")
+
+
+def test_npm_socks_exchanges_datagrams_with_an_address(udp_proxy, udp_echo, udp_access):
+    done = exchange(udp_proxy, 5, udp_echo.host, udp_echo.port)
+    assert answered(done) == [udp_echo.address] * DATAGRAMS
+    udp_access(up=SENT, down=SENT)
+
+
+def test_npm_socks_exchanges_datagrams_with_a_name_that_only_the_proxy_knows(udp_proxy, udp_echo,
+                                                                             udp_access):
+    done = exchange(udp_proxy, 5, "web.interop.test", udp_echo.port)
+    assert answered(done) == [udp_echo.address] * DATAGRAMS
+    udp_access(up=SENT, down=SENT)
+
+
+def test_npm_socks_exchanges_datagrams_with_an_ipv6_address(udp_proxy, udp_echo6, udp_access):
+    done = exchange(udp_proxy, 5, udp_echo6.host, udp_echo6.port)
+    assert answered(done) == [udp_echo6.address] * DATAGRAMS
+    udp_access(up=SENT, down=SENT)
+
+
+def test_npm_socks_exchanges_datagrams_with_user_and_password(udp_proxy, udp_echo, udp_access):
+    done = exchange(udp_proxy, 5, udp_echo.host, udp_echo.port, auth=True)
+    assert answered(done) == [udp_echo.address] * DATAGRAMS
+    udp_access(up=SENT, down=SENT, user=udp_proxy.user)

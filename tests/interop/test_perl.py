@@ -1,5 +1,5 @@
-"""Perl's IO::Socket::Socks: CONNECT and BIND. (BIND by SOCKS 4 does not work in this library: its
-accept tests a misspelt field, and so always waits for a SOCKS 5 reply.)"""
+"""Perl's IO::Socket::Socks: CONNECT, BIND, UDP ASSOCIATE. (BIND by SOCKS 4 does not work in this
+library: its accept tests a misspelt field, and so always waits for a SOCKS 5 reply.)"""
 
 import pytest
 
@@ -32,6 +32,29 @@ my $line = <$socket>;
 print "got $line";
 print $socket "pong\n";
 """
+
+# Says who answered. $expected is what the request names.
+DATAGRAMS = r"""
+use IO::Socket::Socks;
+use Socket qw(:DEFAULT inet_pton);
+my ($proxy, $port, $expected, $expected_port, $host, $to, $user, $password) = @ARGV;
+alarm 20;
+my $socket = IO::Socket::Socks->new(SocksVersion => 5, ProxyAddr => $proxy, ProxyPort => $port,
+    UdpAddr => $expected, UdpPort => $expected_port, SocksResolve => 1,
+    $user ? (AuthType => 'userpass', Username => $user, Password => $password) : ())
+    or die "$SOCKS_ERROR\n";
+my $ip = inet_pton(AF_INET, $host);
+my $peer = $ip ? pack_sockaddr_in($to, $ip) : [$host, $to];
+for my $size (1, 1400, 0, 65000) {
+    my $octets = substr 'datagram' x $size, 0, $size;
+    defined $socket->send($octets, 0, $peer) or die "send: $!\n";
+    my $from = $socket->recv(my $answer, 65535) or die "recv: $!\n";
+    $answer eq $octets or die "$size octets came back as @{[length $answer]}\n";
+    my ($from_port, $from_ip) = unpack_sockaddr_in($from);
+    print inet_ntoa($from_ip), " $from_port\n";
+}
+"""
+SENT = 1 + 1400 + 65000
 
 
 @pytest.fixture(autouse=True)
@@ -86,3 +109,42 @@ def test_perl_binds_where_its_peer_can_come_to(lab):
         with lab.connect(bound) as peer:
             clients.converse(client, peer)
     lab.access(command="bind", version="socks5", destination=f"{lab.server_ip}:0")
+
+
+def exchange(*words, expected=("0.0.0.0", 0), prefix=()):
+    proxy, port, host, to, *credentials = words
+    return clients.run("perl", "-e", DATAGRAMS, proxy.host, port, *expected, host, to, *credentials,
+                       prefix=prefix)
+
+
+def assert_answered(done, echo):
+    assert clients.addresses(clients.checked(done)) == [echo.address] * 4
+
+
+def test_perl_exchanges_datagrams_with_an_address(udp_proxy, udp_echo, udp_access):
+    assert_answered(exchange(udp_proxy, udp_proxy.port, *udp_echo.address), udp_echo)
+    udp_access(up=SENT, down=SENT)
+
+
+def test_perl_exchanges_datagrams_with_a_name_that_only_the_proxy_knows(udp_proxy, udp_echo,
+                                                                        udp_access):
+    done = exchange(udp_proxy, udp_proxy.port, "web.interop.test", udp_echo.port)
+    assert_answered(done, udp_echo)
+    udp_access(up=SENT, down=SENT)
+
+
+def test_perl_exchanges_datagrams_with_user_and_password(udp_proxy, udp_echo, udp_access):
+    done = exchange(udp_proxy, udp_proxy.auth_port, *udp_echo.address, udp_proxy.user,
+                    udp_proxy.password)
+    assert_answered(done, udp_echo)
+    udp_access(up=SENT, down=SENT, user=udp_proxy.user)
+
+
+def test_perl_may_name_its_target_in_the_request_as_its_manual_does(udp_lab):
+    # RFC 1928 has the client's own address there.
+    echo = udp_lab.udp_echo
+    done = exchange(udp_lab.udp_proxy, udp_lab.udp_proxy.port, *echo.address,
+                    expected=echo.address, prefix=udp_lab.client.prefix)
+    assert_answered(done, echo)
+    assert echo.sources == {udp_lab.outer_ip}
+    udp_lab.udp_access(up=SENT, down=SENT)

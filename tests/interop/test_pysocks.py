@@ -1,4 +1,7 @@
-"""PySocks, by itself and below requests. Both run as programs: tests/lib has a socks.py too."""
+"""PySocks, by itself (CONNECT, UDP ASSOCIATE) and below requests.
+
+All run as programs: tests/lib has a socks.py too.
+"""
 
 import pytest
 
@@ -22,6 +25,24 @@ with socks.socksocket() as sock:
     while octets := sock.recv(65536):
         sys.stdout.buffer.write(octets)
 """
+
+# Says who answered. PySocks tells the proxy its own port, with the address 0.0.0.0.
+DATAGRAMS = """
+import socks, sys
+proxy, port, targets, *credentials = sys.argv[1:]
+with socks.socksocket(type=socks.socket.SOCK_DGRAM) as sock:
+    sock.set_proxy(socks.SOCKS5, proxy, int(port), True, *credentials)
+    sock.settimeout(20)
+    for target in targets.split(","):
+        host, to = target.rsplit(":", 1)
+        for size in (1, 1400, 0, 65000):
+            octets = bytes(n % 251 for n in range(size))
+            assert sock.sendto(octets, (host, int(to))) == size
+            answer, peer = sock.recvfrom(65535)
+            assert answer == octets, (size, len(answer))
+            print(*peer)
+"""
+SENT = 1 + 1400 + 65000
 
 REQUESTS = """
 import requests, sys
@@ -87,3 +108,39 @@ def test_requests_with_user_and_password_is_let_in(proxy, web, access):
     url = f"socks5h://{proxy.user}:{proxy.password}@{proxy.auth_address}"
     assert clients.checked(clients.python(REQUESTS, url, web.url())) == PAGE * 3
     access(destination=web.destination(), user=proxy.user)
+
+
+def exchange(proxy, port, targets, *credentials):
+    """Every size of datagram there and back; targets are (host, port)."""
+    words = ",".join("%s:%d" % target for target in targets)
+    return clients.python(DATAGRAMS, proxy.host, port, words, *credentials)
+
+
+def assert_answered(done, *echoes):
+    assert clients.addresses(clients.checked(done)) == [e.address for e in echoes for _ in range(4)]
+
+
+def test_pysocks_exchanges_datagrams_with_an_address(udp_proxy, udp_echo, udp_access):
+    assert_answered(exchange(udp_proxy, udp_proxy.port, [udp_echo.address]), udp_echo)
+    udp_access(up=SENT, down=SENT)
+
+
+def test_pysocks_exchanges_datagrams_with_a_name_that_only_the_proxy_knows(udp_proxy, udp_echo,
+                                                                           udp_access):
+    done = exchange(udp_proxy, udp_proxy.port, [("web.interop.test", udp_echo.port)])
+    assert_answered(done, udp_echo)
+    udp_access(up=SENT, down=SENT)
+
+
+def test_pysocks_uses_both_families_in_one_association(udp_proxy, udp_echo, udp_echo6, udp_access):
+    both = [udp_echo, udp_echo6, udp_echo]
+    done = exchange(udp_proxy, udp_proxy.port, [echo.address for echo in both])
+    assert_answered(done, *both)
+    udp_access(up=3 * SENT, down=3 * SENT)
+
+
+def test_pysocks_exchanges_datagrams_with_user_and_password(udp_proxy, udp_echo, udp_access):
+    done = exchange(udp_proxy, udp_proxy.auth_port, [udp_echo.address], udp_proxy.user,
+                    udp_proxy.password)
+    assert_answered(done, udp_echo)
+    udp_access(up=SENT, down=SENT, user=udp_proxy.user)

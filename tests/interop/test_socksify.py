@@ -1,4 +1,5 @@
-"""Dante's socksify around curl: CONNECT, and BIND for the data connections of active FTP."""
+"""Dante's socksify: CONNECT around curl, BIND for the data connections of its active FTP, and UDP
+ASSOCIATE around netcat and socat."""
 
 import pytest
 
@@ -8,26 +9,36 @@ import targets
 from hosts import PAGE
 
 pytestmark = [clients.needs("socksify", "dante-client"), clients.needs("curl", "curl")]
+needs_nc = clients.needs("nc", "netcat-openbsd")
+needs_socat = clients.needs("socat", "socat")
 
 
 @pytest.fixture
 def socksify(tmp_path):
-    """socksify(proxy, version, words): a command, and the environment that it needs."""
-    def make(proxy, version, *words, auth=False):
+    """socksify(proxy, version, words): curl with them, and the environment that it needs.
+
+    socksify.around(proxy, version, words): the same for any command.
+    """
+    def around(proxy, version, *words, auth=False):
         # Without LANROUTES=no, Dante takes loopback and our own networks for near, and goes direct.
         path = tmp_path / "socks.conf"
         path.write_text(f"""
 route {{
     from: 0.0.0.0/0 to: 0.0.0.0/0 via: {proxy.host} port = {proxy.auth_port if auth else proxy.port}
     proxyprotocol: socks_v{version}
-    command: connect bind
+    command: connect bind{" udpassociate" if version == 5 else ""}
     method: {"username" if auth else "none"}
 }}
 """)
         env = {"SOCKS_CONF": str(path), "SOCKS_AUTOADD_LANROUTES": "no"}
         if auth:
             env |= {"SOCKS_USERNAME": proxy.user, "SOCKS_PASSWORD": proxy.password}
-        return ["socksify", "curl", "-sS", *words], env
+        return ["socksify", *words], env
+
+    def make(proxy, version, *words, auth=False):
+        return around(proxy, version, "curl", "-sS", *words, auth=auth)
+
+    make.around = around
     return make
 
 
@@ -100,3 +111,40 @@ def test_socksify_fetches_by_active_ftp_over_three_hosts(lab, socksify, ftp, ver
     command, env = socksify(lab.proxy, version, "--ftp-port", "-", server.url("file"))
     assert clients.checked(lab.run(*command, env=env)) == octets
     assert assert_active_ftp(lab.access, version, server, lab.outer_ip) == (0, len(octets))
+
+
+def assert_echoed(command, env, prefix=()):
+    """The client sends what it reads, each line as a datagram, and prints what comes back."""
+    with clients.Conversation(*command, env=env, prefix=prefix) as client:
+        for octets in (b"one\n", b"two" * 400 + b"\n", b"three\n"):
+            assert client.exchange(octets) == octets
+        assert client.finish() == b""
+    return len(b"one\n" + b"two" * 400 + b"\n" + b"three\n")
+
+
+@needs_nc
+@pytest.mark.parametrize("auth", [False, True])
+def test_socksify_takes_netcat_through_udp_associate(udp_proxy, udp_echo, udp_access, socksify,
+                                                     auth):
+    words = ["nc", "-u", "-q", "0", *udp_echo.address]
+    count = assert_echoed(*socksify.around(udp_proxy, 5, *words, auth=auth))
+    udp_access(up=count, down=count, **{"user": udp_proxy.user} if auth else {})
+
+
+# By connect and send, and by sendto.
+@needs_socat
+@pytest.mark.parametrize("kind", ["UDP4", "UDP4-DATAGRAM"])
+def test_socksify_takes_socat_through_udp_associate(udp_proxy, udp_echo, udp_access, socksify,
+                                                    kind):
+    words = ["socat", "-t", "0.1", "-", f"{kind}:{udp_echo.host}:{udp_echo.port}"]
+    count = assert_echoed(*socksify.around(udp_proxy, 5, *words))
+    udp_access(up=count, down=count)
+
+
+@needs_nc
+def test_socksify_takes_netcat_to_another_host_through_udp_associate(udp_lab, socksify):
+    echo = udp_lab.udp_echo
+    command, env = socksify.around(udp_lab.udp_proxy, 5, "nc", "-u", "-q", "0", *echo.address)
+    count = assert_echoed(command, env, prefix=udp_lab.client.prefix)
+    assert echo.sources == {udp_lab.outer_ip}
+    udp_lab.udp_access(up=count, down=count)

@@ -182,12 +182,12 @@ static int check_listen(const char *text, struct err *e)
 }
 
 static const struct schema_key status_keys[] = {
-    SCHEMA_LIST("listen", STRING, struct status, listen, .check = check_listen,
+    SCHEMA_LIST("listen", STRING, struct config, status.listen, .check = check_listen,
                 .preset = "[\"unix:/run/status.sock\"]"),
-    SCHEMA_KEY("detail", BOOL, struct status, detail, .preset = "false"),
+    SCHEMA_KEY("detail", BOOL, struct config, status.detail, .preset = "false"),
     {0},
 };
-static const struct schema status = {sizeof(struct status), status_keys, NULL};
+static const struct schema status = {sizeof(struct config), status_keys, NULL};
 
 static const struct schema_key config_keys[] = {
     SCHEMA_SUBS("listeners", struct config, listeners, &listener,
@@ -197,7 +197,7 @@ static const struct schema_key config_keys[] = {
     SCHEMA_CUSTOM("rules", struct config, rules, rules_load, rules_fini, .form = "list of rules",
                   .preset = "[{deny: {}}]", .help = "Who may go where."),
     SCHEMA_SUB("relay", struct config, data, &data),
-    SCHEMA_SUB("status", struct config, status, &status),
+    SCHEMA_GROUP("status", struct config, &status),
     {0},
 };
 static const struct schema config = {sizeof(struct config), config_keys, NULL};

@@ -208,8 +208,9 @@ static int set_bench(void **state)
     b->relay.base.loop = &b->loop;
     strcpy(b->relay.base.id, "relay");
     b->relay.base.capacity = 100;
-    b->relay.base.config.relay =
-        (struct relay_keys){.connect_ms = 1000, .idle_ms = 3600000, .half_closed_ms = 600000};
+    b->relay.base.config = &b->relay.config.base;
+    b->relay.config = (struct tcp_config){
+        .base.relay.idle_ms = 3600000, .connect_ms = 1000, .half_closed_ms = 600000};
     b->relay.pump = stream_pump_new(&b->loop, &(struct stream_pump_config){0});
     if (n2_server_open(&b->loop, &c, &flow_service, &b->relay, &b->relay.base.n2, &e) != 0)
         fail_msg("%s", e.text);

@@ -110,14 +110,6 @@ static void a_name_of_255_octets_is_whole(void **state)
     stays_a_name(name, name);
 }
 
-static void commands_have_names(void **state)
-{
-    (void)state;
-    assert_string_equal(request_command_name(SOCKS_CONNECT), "connect");
-    assert_string_equal(request_command_name(SOCKS_BIND), "bind");
-    assert_string_equal(request_command_name(SOCKS_UDP_ASSOCIATE), "udp-associate");
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -129,7 +121,6 @@ int main(void)
         cmocka_unit_test(mapped_addresses_become_ipv4),
         cmocka_unit_test(only_a_connect_needs_a_port),
         cmocka_unit_test(a_name_of_255_octets_is_whole),
-        cmocka_unit_test(commands_have_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

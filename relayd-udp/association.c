@@ -1,0 +1,442 @@
+#include "relayd-udp/association.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "relayd-udp/datagram.h"
+#include "relayd-udp/names.h"
+#include "relayd-udp/socket.h"
+#include "shared/base/log.h"
+#include "shared/net/sockaddr.h"
+
+static const struct sm_state states[] = {
+    [ASSOC_NEW] = {"new", SM_TO(ASSOC_UNLOCKED) | SM_TO(ASSOC_LOCKED) | SM_TO(ASSOC_GONE)},
+    [ASSOC_UNLOCKED] = {"unlocked", SM_TO(ASSOC_LOCKED) | SM_TO(ASSOC_GONE)},
+    [ASSOC_LOCKED] = {"locked", SM_TO(ASSOC_GONE)},
+    [ASSOC_GONE] = {"gone", 0},
+};
+
+#define DROP_WORD(symbol, word) [symbol] = word,
+const char *drop_name(enum drop why)
+{
+    static const char *const words[] = {DROPS(DROP_WORD)};
+
+    return words[why];
+}
+#undef DROP_WORD
+
+const char *association_state_name(const struct association *a)
+{
+    return sm_name(&a->sm);
+}
+
+void association_counters(const struct association *a, struct n2_counters *ret)
+{
+    *ret = a->count;
+    ret->duration_ms = udp_now(a->relay) - a->started;
+}
+
+void association_drop(struct association *a, enum drop why, unsigned datagrams)
+{
+    a->relay->stats.dropped[why] += datagrams;
+    a->count.dropped += datagrams;
+}
+
+void association_used(struct association *a)
+{
+    if (a->used)
+        return;
+    a->used = true;
+    a->relay->stats.used++;
+    a->last_activity = udp_now(a->relay);
+}
+
+/* ---- the one way out ---- */
+
+static void free_association(struct loop_grave *g)
+{
+    struct association *a = LIST_ENTRY(g, struct association, grave);
+
+    free(a->outer[0]);
+    free(a->outer[1]);
+    free(a);
+}
+
+/* Lets go of all it holds, and of what is queued in its name. */
+static void let_go(struct association *a)
+{
+    struct udp_relay *r = a->relay;
+
+    engine_flush(r->engine);
+    for (size_t i = 0; i < 2; i++) {
+        if (a->outer[i] == NULL)
+            continue;
+        close(hot_take(&a->outer[i]->hot));
+        r->stats.outer_sockets--;
+    }
+    names_abandon(a);
+    a->count.dropped += reassembly_abandon(&a->reassembly, &r->fragments);
+    list_remove(&a->fragmented);
+    peers_fini(&a->peers);
+    free(a->route.header);
+    policy_unref(&r->policies, a->policy);
+    if (a->port != NULL) {
+        ports_release(r->ports, &a->claim, udp_now(r));
+        client_port_leave(a->port);
+    }
+}
+
+void association_finish(struct association *a, const struct n2_refusal *refused, enum n2_end why)
+{
+    struct udp_relay *r = a->relay;
+    struct n2_counters c;
+
+    let_go(a);
+    sm_move(&a->sm, ASSOC_GONE);
+    loop_timer_stop(r->base.loop, &a->timer);
+    association_counters(a, &c);
+    r->stats.associations--;
+    r->stats.used -= a->used;
+    if (refused != NULL) {
+        relay_counts_refused(&r->base.counts, refused);
+        n2_grant_refused(a->grant, refused->code, refused->cause, refused->text);
+    } else {
+        relay_counts_ended(&r->base.counts, why, &c);
+        n2_grant_ended(a->grant, why, &c);
+    }
+    /* Events of this iteration may still point at its sockets. */
+    loop_bury(r->base.loop, &a->grave, free_association);
+}
+
+static void refuse(struct association *a, enum n2_refusal_code code, const char *text)
+{
+    const struct n2_refusal refused = {code, N2_CAUSE_NONE, text};
+
+    association_finish(a, &refused, N2_END_NONE);
+}
+
+/* ---- time and limits ---- */
+
+static void check_idle(struct association *a)
+{
+    struct udp_relay *r = a->relay;
+    uint64_t now = udp_now(r), quiet = now - a->last_activity;
+
+    if (quiet >= a->idle_ms)
+        association_finish(a, NULL, N2_END_IDLE);
+    else
+        loop_timer_start(r->base.loop, &a->timer, a->idle_ms - quiet);
+}
+
+/* Activity moves no timer; the timer looks how long ago it was, and comes again. */
+static void on_timer(struct wheel_timer *t)
+{
+    struct association *a = LIST_ENTRY(t, struct association, timer);
+
+    if (!a->used)
+        association_finish(a, NULL, N2_END_UNUSED);
+    else
+        check_idle(a);
+}
+
+static bool within_limit(struct association *a)
+{
+    if (a->octet_limit == 0 || a->count.octets_up + a->count.octets_down <= a->octet_limit)
+        return true;
+    association_finish(a, NULL, N2_END_LIMIT);
+    return false;
+}
+
+void association_count_up(struct association *a, uint64_t datagrams, uint64_t octets)
+{
+    struct udp_relay *r = a->relay;
+
+    a->last_activity = udp_now(r);
+    a->count.datagrams_up += datagrams;
+    a->count.octets_up += octets;
+    r->stats.datagrams_up += datagrams;
+    r->stats.octets_up += octets;
+    within_limit(a);
+}
+
+void association_count_down(struct association *a, uint64_t datagrams, uint64_t octets)
+{
+    struct udp_relay *r = a->relay;
+
+    a->last_activity = udp_now(r);
+    a->count.datagrams_down += datagrams;
+    a->count.octets_down += octets;
+    r->stats.datagrams_down += datagrams;
+    r->stats.octets_down += octets;
+    within_limit(a);
+}
+
+static void set_limits(struct association *a, const struct n2_limits *wanted)
+{
+    uint64_t idle = wanted->idle_ms != 0 ? wanted->idle_ms : a->relay->config.base.relay.idle_ms;
+
+    a->idle_ms = idle < UINT32_MAX ? (uint32_t)idle : UINT32_MAX;
+    a->octet_limit = wanted->octets;
+}
+
+/* ---- sockets ---- */
+
+bool association_lock(struct association *a, uint16_t client_port)
+{
+    struct udp_relay *r = a->relay;
+
+    if (!ports_lock(r->ports, &a->claim, client_port, udp_now(r)))
+        return false;
+    a->locked_at = udp_now(r);
+    if (a->sm.state == ASSOC_UNLOCKED) {
+        sm_move(&a->sm, ASSOC_LOCKED);
+        r->stats.locks_learned++;
+    }
+    n2_grant_locked(a->grant, &a->claim.client);
+    return true;
+}
+
+static struct outer *open_outer(struct association *a, enum addr_family family, enum drop *ret_why)
+{
+    struct udp_relay *r = a->relay;
+    struct outer *o;
+
+    *ret_why = DROP_NO_SOCKET;
+    int fd = udp_socket(r, family, 0, r->config.target_octets);
+    if (fd < 0) {
+        if (fd == -EAFNOSUPPORT || fd == -EADDRNOTAVAIL)
+            *ret_why = DROP_FAMILY;
+        return NULL;
+    }
+    o = calloc(1, sizeof(*o));
+    if (o == NULL) {
+        close(fd);
+        return NULL;
+    }
+    o->association = a;
+    hot_init(&o->hot, datagrams_from_targets);
+    if (hot_add(r->base.loop, &o->hot, fd, EPOLLIN) != 0) {
+        close(fd);
+        free(o);
+        return NULL;
+    }
+    r->stats.outer_sockets++;
+    return o;
+}
+
+int association_outer(struct association *a, enum addr_family family, enum drop *ret_why)
+{
+    struct outer **o = &a->outer[family == ADDR_IPV6];
+
+    if (*o == NULL)
+        *o = open_outer(a, family, ret_why);
+    return *o != NULL ? (*o)->hot.fd : -1;
+}
+
+/* ---- Open ---- */
+
+static bool port_usable(void *arg, enum addr_family family, uint16_t port)
+{
+    return client_ports_open(((struct udp_relay *)arg)->client_ports, family, port);
+}
+
+/* Why no port was found, in the words of N2. */
+static void refuse_port(struct association *a, enum ports_result why)
+{
+    int error = client_ports_error(a->relay->client_ports);
+
+    if (why == PORTS_CAPPED)
+        refuse(a, N2_FULL, "associations of this client that were not used yet");
+    else if (why == PORTS_NO_MEMORY || error == ENOMEM || error == ENOBUFS)
+        refuse(a, N2_FULL, "memory");
+    else if (error == EMFILE || error == ENFILE)
+        refuse(a, N2_FULL, "descriptors");
+    else if (error == EAFNOSUPPORT)
+        refuse(a, N2_UNSUPPORTED, "family");
+    else if (error != 0 && error != EADDRINUSE)
+        refuse(a, N2_CANNOT_BIND, "the configured address cannot be bound");
+    else
+        refuse(a, N2_NO_PORT, "no port for this client");
+}
+
+/* What the client shall send to: as configured, else the address through which it reached the server
+ * if that is ours, else the one of ours that leads to it. Never the unspecified one. */
+static struct addr reachable(const struct udp_relay *r, const struct n2_open *o)
+{
+    const struct relay_keys *k = &r->config.base.relay;
+    enum addr_family family = (enum addr_family)o->client.family;
+    struct addr a = relay_config_pick(k->advertise.items, k->advertise.count, family);
+
+    if (a.family == ADDR_NONE && udp_local_address(r, family, &a) && addr_is_any(&a))
+        a.family = ADDR_NONE;
+    if (a.family == ADDR_NONE && o->client_local.family == family &&
+        !addr_is_any(&o->client_local) && sockaddr_is_local(&o->client_local))
+        a = o->client_local;
+    if (a.family == ADDR_NONE && !sockaddr_towards(&o->client, &a))
+        a.family = ADDR_NONE;
+    return a;
+}
+
+/* The client's word for where it sends from, if it is about itself. */
+static bool truthful_hint(const struct n2_open *o)
+{
+    return o->destination_count == 1 && o->destinations[0].port != 0 &&
+           addr_ip_equal(&o->destinations[0], &o->client);
+}
+
+static void open_association(struct association *a, const struct n2_open *o)
+{
+    struct udp_relay *r = a->relay;
+    struct addr client = o->client;
+    enum addr_family family = (enum addr_family)client.family;
+    bool hinted = truthful_hint(o);
+
+    a->bound = reachable(r, o);
+    if (a->bound.family == ADDR_NONE) {
+        refuse(a, N2_CANNOT_BIND, "no address that the client could reach");
+        return;
+    }
+    client.port = hinted ? o->destinations[0].port : 0;
+    client_ports_forgive(r->client_ports);
+    enum ports_result got = ports_claim(r->ports, &a->claim, &client, o->owner, udp_now(r),
+                                        port_usable, r);
+    if (got != PORTS_OK) {
+        refuse_port(a, got);
+        return;
+    }
+    a->port = client_port_use(r->client_ports, family, a->claim.port);
+    a->bound.port = a->claim.port;
+    a->locked_at = udp_now(r);
+    r->stats.locks_hinted += hinted;
+    sm_move(&a->sm, hinted ? ASSOC_LOCKED : ASSOC_UNLOCKED);
+    loop_timer_start(r->base.loop, &a->timer, r->config.unused_ms);
+    r->base.counts.opened[N2_UDP]++;
+    n2_grant_listening(a->grant, &a->bound, r->engine->ops->name);
+}
+
+static bool take_policy(struct udp_relay *r, const struct n2_grant *g, const struct n2_rules *rules,
+                        struct policy **ret, struct n2_refusal *ret_refused)
+{
+    struct err e;
+    enum n2_refusal_code code = policies_get(&r->policies, rules, ret, &e);
+
+    if (code == N2_REFUSAL_NONE)
+        return true;
+    log_warn("rules_refused", LOG_STR("server", n2_grant_server_id(g)), LOG_STR("error", e.text));
+    *ret_refused = (struct n2_refusal){code, N2_CAUSE_NONE, "rules"};
+    return false;
+}
+
+static void service_open(void *arg, struct n2_grant *g, const struct n2_open *o)
+{
+    struct udp_relay *r = arg;
+    struct association *a = calloc(1, sizeof(*a));
+    struct n2_refusal refused = {N2_FULL, N2_CAUSE_NONE, "memory"};
+
+    if (a == NULL || !take_policy(r, g, o->rules, &a->policy, &refused)) {
+        free(a);
+        relay_counts_refused(&r->base.counts, &refused);
+        n2_grant_refused(g, refused.code, refused.cause, refused.text);
+        return;
+    }
+    a->relay = r;
+    a->grant = g;
+    a->started = a->last_activity = udp_now(r);
+    g->impl = a;
+    r->stats.associations++;
+    list_init(&a->fragmented);
+    list_init(&a->names);
+    sm_init(&a->sm, states, sizeof(states) / sizeof(states[0]), ASSOC_NEW);
+    wheel_timer_init(&a->timer, on_timer);
+    set_limits(a, &o->limits);
+    if (o->ptcl != IPPROTO_UDP)
+        refuse(a, N2_UNSUPPORTED, "ptcl");
+    else if (o->bind.family != ADDR_NONE || o->bind.port != 0)
+        refuse(a, N2_UNSUPPORTED, "bind");
+    else if (o->client.family == ADDR_NONE || addr_is_any(&o->client))
+        refuse(a, N2_BAD, "client");
+    else
+        open_association(a, o);
+}
+
+/* ---- Update, and the rest of the service ---- */
+
+static bool still_allowed(const struct peer *p, void *arg)
+{
+    const struct association *a = arg;
+    struct dest dest = {.addr = {.family = p->family, .port = p->port}};
+
+    for (size_t i = 0; i < sizeof(p->ip); i++)
+        dest.addr.ip[i] = p->ip[i];
+    return policy_allows(a->policy, &dest, &dest.addr);
+}
+
+/* Who was let in by the old rules is judged by the new ones, by address: a name does not come with
+ * what it sends. */
+static void set_policy(struct association *a, struct policy *policy)
+{
+    policy_unref(&a->relay->policies, a->policy);
+    a->policy = policy;
+    a->route.header_len = 0;
+    peers_filter(&a->peers, still_allowed, a);
+}
+
+static bool service_update(void *arg, struct n2_grant *g, const struct n2_update *u,
+                           struct n2_refusal *ret)
+{
+    struct udp_relay *r = arg;
+    struct association *a = g->impl;
+    struct policy *policy = NULL;
+
+    if (u->rules != NULL && !take_policy(r, g, u->rules, &policy, ret))
+        return false;
+    if (policy != NULL)
+        set_policy(a, policy);
+    set_limits(a, &u->limits);
+    if (a->used && within_limit(a))
+        check_idle(a);
+    return true;
+}
+
+/* Datagrams need no leg. */
+static void service_attach(void *arg, struct n2_grant *g, const struct n2_attach *at, int fd)
+{
+    (void)arg;
+    (void)at;
+    if (fd >= 0)
+        close(fd);
+    association_finish(g->impl, NULL, N2_END_RELAY_ERROR);
+}
+
+static void service_end(void *arg, struct n2_grant *g, enum n2_end why)
+{
+    (void)arg;
+    association_finish(g->impl, NULL, why);
+}
+
+static void service_counters(void *arg, const struct n2_grant *g, struct n2_counters *ret)
+{
+    (void)arg;
+    association_counters(g->impl, ret);
+}
+
+static void service_load(void *arg, struct n2_load *ret)
+{
+    const struct udp_relay *r = arg;
+    uint32_t held = r->stats.associations, sockets = r->stats.outer_sockets;
+    uint32_t most = r->base.capacity * 2;
+
+    *ret = (struct n2_load){
+        .associations = held,
+        .capacity = r->base.capacity,
+        .descriptors_free = most > sockets ? most - sockets : 0,
+        .ports_free = client_ports_max(r->client_ports) - client_ports_count(r->client_ports),
+    };
+}
+
+const struct n2_service association_service = {
+    service_open,     service_update, service_attach, service_end,
+    service_counters, service_load,   relay_drained,
+};

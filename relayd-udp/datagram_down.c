@@ -1,0 +1,74 @@
+/* From targets to clients. */
+#include "relayd-udp/datagram.h"
+#include "shared/socks/socks5_udp.h"
+
+/* May it send to this client? */
+static bool is_let_in(struct association *a, const struct addr *from)
+{
+    const struct udp_relay *r = a->relay;
+    struct dest dest = {.addr = *from};
+
+    if (peers_find(&a->peers, from, (uint32_t)(udp_now(r) / 1000),
+                   (uint32_t)(r->config.peer_timeout_ms / 1000)) != NULL)
+        return true;
+    return r->config.filtering == UDP_ENDPOINT_INDEPENDENT &&
+           policy_allows(a->policy, &dest, from);
+}
+
+static unsigned datagrams_in(const struct engine_run *run)
+{
+    return run->segment == 0 ? 1 : (run->len + run->segment - 1) / run->segment;
+}
+
+/* Every datagram of the run with the same header in front: it has one sender. */
+static void send_run(struct association *a, const struct engine_run *run, const uint8_t *header,
+                     size_t header_len)
+{
+    struct engine_datagram d = {
+        .fd = a->port->hot.fd,
+        .to = a->claim.client,
+        .local = a->local,
+        .iov[0] = {(void *)(uintptr_t)header, header_len},
+        .iov_count = 2,
+    };
+
+    for (uint32_t at = 0;;) {
+        uint32_t left = run->len - at, len = run->segment < left ? run->segment : left;
+        d.iov[1] = (struct iovec){run->data + at, len};
+        engine_send(a->relay->engine, &d);
+        at += len;
+        if (at >= run->len)
+            break;
+    }
+}
+
+static void take_run(struct association *a, const struct engine_run *run, uint8_t *header)
+{
+    size_t header_len;
+
+    if (!is_let_in(a, &run->from)) {
+        association_drop(a, DROP_PEER, datagrams_in(run));
+        return;
+    }
+    header_len = socks5_udp_encode(&run->from, header, SOCKS5_UDP_ADDR_MAX);
+    if (run->segment + header_len > ENGINE_PAYLOAD_MAX) {
+        association_drop(a, DROP_TOO_LONG, datagrams_in(run));
+        return;
+    }
+    send_run(a, run, header, header_len);
+    association_count_down(a, datagrams_in(run), run->len);
+}
+
+void datagrams_from_targets(struct hot *h, uint32_t events)
+{
+    struct association *a = LIST_ENTRY(h, struct outer, hot)->association;
+    struct engine *e = a->relay->engine;
+    uint8_t headers[ENGINE_RUNS_MAX][SOCKS5_UDP_ADDR_MAX]; /* until they are flushed */
+    const struct engine_run *runs;
+    size_t n = engine_receive(e, h->fd, &runs);
+    (void)events;
+
+    for (size_t i = 0; i < n && a->sm.state != ASSOC_GONE; i++)
+        take_run(a, &runs[i], headers[i]);
+    engine_flush(e);
+}

@@ -1,0 +1,357 @@
+/* From clients to targets. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "relayd-udp/datagram.h"
+#include "relayd-udp/names.h"
+#include "relayd-udp/socket.h"
+#include "shared/net/sockaddr.h"
+#include "shared/relay/protect.h"
+#include "shared/socks/socks5_udp.h"
+
+enum {
+    HEADER_FIXED = 3,  /* RSV, FRAG; behind them what a route remembers */
+    NAME_ROUTE_MS = 1000, /* so long a resolved name is not looked up again */
+    FRAG_OFFSET = 2,
+};
+
+/* ---- where it may go ---- */
+
+/* One of our own client ports: it would come back as somebody's datagram. */
+static bool is_own_port(const struct udp_relay *r, const struct addr *to)
+{
+    const struct schema_ports *range = &r->config.base.relay.ports;
+
+    return to->port >= range->first && to->port <= range->last &&
+           (addr_is_any(to) || sockaddr_is_local(to));
+}
+
+static bool may_reach(const struct udp_relay *r, const struct addr *to, enum drop *ret_why)
+{
+    *ret_why = DROP_PROTECTED;
+    return to->port != 0 && !protect_forbids(&r->base, to) && !is_own_port(r, to);
+}
+
+bool datagram_choose(struct association *a, const struct dest *dest, const struct addr *addrs,
+                     size_t count, struct addr *ret, enum drop *ret_why)
+{
+    const struct udp_relay *r = a->relay;
+    uint32_t now_s = (uint32_t)(udp_now(r) / 1000);
+    bool found = false;
+
+    *ret_why = DROP_NAME;
+    for (size_t i = 0; i < count; i++) {
+        struct addr to = addrs[i];
+        struct addr local;
+
+        to.port = dest->addr.port;
+        if (!udp_local_address(r, to.family, &local)) {
+            *ret_why = DROP_FAMILY;
+        } else if (!policy_allows(a->policy, dest, &to)) {
+            *ret_why = DROP_DENIED;
+        } else if (may_reach(r, &to, ret_why)) {
+            if (peers_find(&a->peers, &to, now_s, 0) != NULL) {
+                *ret = to;
+                return true;
+            }
+            if (!found)
+                *ret = to;
+            found = true;
+        }
+    }
+    return found;
+}
+
+/* ---- sending ---- */
+
+/* The last step; everything is allowed. */
+static void forward(struct association *a, const struct addr *to, const uint8_t *payload,
+                    size_t len)
+{
+    enum drop why;
+    struct engine_datagram d = {.to = *to};
+
+    d.fd = association_outer(a, (enum addr_family)to->family, &why);
+    if (d.fd < 0) {
+        association_drop(a, why, 1);
+        return;
+    }
+    d.iov[0] = (struct iovec){(void *)(uintptr_t)payload, len};
+    d.iov_count = 1;
+    engine_send(a->relay->engine, &d);
+    association_count_up(a, 1, len);
+}
+
+/* Who is sent to may answer. */
+static bool note_peer(struct association *a, const struct addr *to, bool by_name)
+{
+    const struct udp_relay *r = a->relay;
+
+    return peers_note(&a->peers, to, by_name, (uint32_t)(udp_now(r) / 1000),
+                      (uint32_t)r->config.peers);
+}
+
+void datagram_send(struct association *a, const struct dest *dest, const struct addr *to,
+                   const uint8_t *payload, size_t len)
+{
+    if (note_peer(a, to, dest->name[0] != '\0'))
+        forward(a, to, payload, len);
+    else
+        association_drop(a, DROP_NO_SOCKET, 1);
+}
+
+/* ---- routes ---- */
+
+static bool route_fits(const struct association *a, const uint8_t *data, size_t len)
+{
+    const struct route *t = &a->route;
+
+    return t->header_len != 0 && a->reassembly.queue == NULL &&
+           len >= (size_t)t->header_len + HEADER_FIXED &&
+           memcmp(data + HEADER_FIXED, t->header, t->header_len) == 0 && data[0] == 0 &&
+           data[1] == 0 && data[FRAG_OFFSET] == 0 && udp_now(a->relay) < t->until;
+}
+
+static void route_remember(struct association *a, const uint8_t *header, size_t header_len,
+                           const struct addr *to, bool by_name)
+{
+    struct route *t = &a->route;
+
+    t->header_len = 0;
+    if (header_len > t->header_room) {
+        uint8_t *room = realloc(t->header, header_len);
+        if (room == NULL)
+            return;
+        t->header = room;
+        t->header_room = (uint16_t)header_len;
+    }
+    memcpy(t->header, header, header_len);
+    t->header_len = (uint16_t)header_len;
+    t->to = *to;
+    t->until = by_name ? udp_now(a->relay) + NAME_ROUTE_MS : UINT64_MAX;
+}
+
+/* ---- one datagram ---- */
+
+struct datagram {
+    const struct dest *dest;
+    const uint8_t *header; /* behind FRAG */
+    size_t header_len;
+    const uint8_t *payload;
+    size_t len;
+};
+
+static void send_to_name(struct association *a, const struct datagram *d)
+{
+    struct udp_relay *r = a->relay;
+    struct addr known[RESOLVE_MAX], to;
+    size_t count;
+    enum drop why;
+
+    if (policy_judge(a->policy, d->dest) == RULES_DENY) {
+        association_drop(a, DROP_DENIED, 1);
+    } else if (names_waited_for(a, d->dest) ||
+               !resolver_cached(r->resolver, d->dest->name, known, RESOLVE_MAX, &count)) {
+        names_wait(a, d->dest, d->payload, d->len);
+    } else if (!datagram_choose(a, d->dest, known, count, &to, &why)) {
+        association_drop(a, why, 1);
+    } else {
+        route_remember(a, d->header, d->header_len, &to, true);
+        datagram_send(a, d->dest, &to, d->payload, d->len);
+    }
+}
+
+static void send_to_address(struct association *a, const struct datagram *d)
+{
+    struct addr local;
+    enum drop why = DROP_DENIED;
+
+    if (!policy_allows(a->policy, d->dest, &d->dest->addr) ||
+        !may_reach(a->relay, &d->dest->addr, &why)) {
+        association_drop(a, why, 1);
+        return;
+    }
+    if (!udp_local_address(a->relay, (enum addr_family)d->dest->addr.family, &local)) {
+        association_drop(a, DROP_FAMILY, 1);
+        return;
+    }
+    route_remember(a, d->header, d->header_len, &d->dest->addr, false);
+    datagram_send(a, d->dest, &d->dest->addr, d->payload, d->len);
+}
+
+static void send_anywhere(struct association *a, const struct datagram *d)
+{
+    if (d->dest->name[0] != '\0')
+        send_to_name(a, d);
+    else
+        send_to_address(a, d);
+}
+
+/* ---- fragments ---- */
+
+static void take_fragment(struct association *a, const struct socks5_udp *head, struct datagram *d)
+{
+    struct udp_relay *r = a->relay;
+    unsigned lost = 0;
+
+    r->stats.fragments++;
+    if (!r->config.fragments) {
+        association_drop(a, DROP_FRAGMENT, 1);
+        return;
+    }
+    enum reassembly_result got =
+        reassembly_add(&a->reassembly, &r->fragments, head->frag, d->header, d->header_len,
+                       d->payload, d->len, udp_now(r), &d->payload, &d->len, &lost);
+    if (lost > 0)
+        association_drop(a, got == REASSEMBLY_FULL ? DROP_FRAGMENT_MEMORY : DROP_FRAGMENT, lost);
+    if (a->reassembly.queue != NULL && list_empty(&a->fragmented))
+        list_append(&r->fragmented, &a->fragmented);
+    if (got != REASSEMBLY_WHOLE)
+        return;
+    r->stats.reassembled++;
+    send_anywhere(a, d);
+    if (a->sm.state == ASSOC_GONE)
+        return;
+    engine_flush(r->engine); /* before the queue goes */
+    reassembly_abandon(&a->reassembly, &r->fragments);
+    list_remove(&a->fragmented);
+}
+
+/* FRAG 0 while fragments wait: they are abandoned. */
+static void abandon_fragments(struct association *a)
+{
+    unsigned lost;
+
+    if (a->reassembly.queue == NULL)
+        return;
+    lost = reassembly_abandon(&a->reassembly, &a->relay->fragments);
+    if (lost > 0)
+        association_drop(a, DROP_FRAGMENT, lost);
+    list_remove(&a->fragmented);
+}
+
+/* ---- what a client sent ---- */
+
+/* As the one before: nothing has to be judged. */
+static void follow_route(struct association *a, const uint8_t *data, size_t len)
+{
+    size_t skip = (size_t)a->route.header_len + HEADER_FIXED;
+
+    forward(a, &a->route.to, data + skip, len - skip);
+}
+
+static void take_datagram(struct association *a, const uint8_t *data, size_t len)
+{
+    struct socks5_udp head;
+
+    int n = socks5_udp_decode(data, len, &head);
+    if (n <= 0) {
+        association_drop(a, DROP_HEADER, 1);
+        return;
+    }
+    struct datagram d = {
+        .dest = &head.dest,
+        .header = data + HEADER_FIXED,
+        .header_len = (size_t)n - HEADER_FIXED,
+        .payload = data + n,
+        .len = len - (size_t)n,
+    };
+    if (head.frag != 0) {
+        take_fragment(a, &head, &d);
+        return;
+    }
+    abandon_fragments(a);
+    send_anywhere(a, &d);
+}
+
+static unsigned datagrams_in(const struct engine_run *run)
+{
+    return run->segment == 0 ? 1 : (run->len + run->segment - 1) / run->segment;
+}
+
+static void drop_unowned(struct udp_relay *r, const struct engine_run *run, enum drop why)
+{
+    r->stats.dropped[why] += datagrams_in(run);
+}
+
+/* A datagram that may fix its client's port has to be one of ours at least. */
+static bool is_valid(const struct engine_run *run)
+{
+    struct socks5_udp head;
+    size_t first = run->segment < run->len ? run->segment : run->len;
+
+    return socks5_udp_decode(run->data, first, &head) > 0;
+}
+
+/* Rate-limited, and only where it is unmistakable whose the datagram would be. */
+static bool may_relock(const struct udp_relay *r, const struct association *a)
+{
+    return r->config.relock_ms != 0 && udp_now(r) - a->locked_at >= r->config.relock_ms;
+}
+
+/* Whose it is; NULL: nobody's, and counted. */
+static struct association *owner_of(struct client_port *p, const struct engine_run *run)
+{
+    static const enum drop no_owner[] = {
+        [PORTS_OTHER_PORT] = DROP_SOURCE_PORT,
+        [PORTS_LATE] = DROP_LATE,
+        [PORTS_STRANGER] = DROP_STRANGER,
+    };
+    struct udp_relay *r = p->relay;
+    struct ports_claim *claim = NULL;
+    struct association *a;
+    enum ports_found found = ports_find(r->ports, &run->from, p->port, &claim);
+
+    if (found == PORTS_LOCKED)
+        return association_of_claim(claim);
+    a = claim != NULL ? association_of_claim(claim) : NULL;
+    if (found == PORTS_UNLOCKED) {
+        if (is_valid(run) && association_lock(a, run->from.port))
+            return a;
+        drop_unowned(r, run, is_valid(run) ? DROP_SOURCE_PORT : DROP_HEADER);
+        return NULL;
+    }
+    if (found == PORTS_OTHER_PORT && a != NULL && may_relock(r, a) && is_valid(run) &&
+        association_lock(a, run->from.port)) {
+        r->stats.relocks++;
+        return a;
+    }
+    drop_unowned(r, run, no_owner[found]);
+    return NULL;
+}
+
+static void take_run(struct client_port *p, const struct engine_run *run)
+{
+    struct association *a = owner_of(p, run);
+
+    if (a == NULL)
+        return;
+    a->local = run->local;
+    association_used(a);
+    bool noted = false;
+    for (uint32_t at = 0; a->sm.state != ASSOC_GONE;) {
+        uint32_t left = run->len - at, len = run->segment < left ? run->segment : left;
+        if (!route_fits(a, run->data + at, len)) {
+            take_datagram(a, run->data + at, len);
+        } else {
+            if (!noted) /* one of a run says it for all */
+                note_peer(a, &a->route.to, a->route.until != UINT64_MAX);
+            noted = true;
+            follow_route(a, run->data + at, len);
+        }
+        at += len;
+        if (at >= run->len)
+            break;
+    }
+}
+
+void datagrams_from_clients(struct client_port *p)
+{
+    struct udp_relay *r = p->relay;
+    const struct engine_run *runs;
+    size_t n = engine_receive(r->engine, p->hot.fd, &runs);
+
+    for (size_t i = 0; i < n; i++)
+        take_run(p, &runs[i]);
+    engine_flush(r->engine);
+}

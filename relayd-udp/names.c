@@ -1,0 +1,165 @@
+#include "relayd-udp/names.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "relayd-udp/datagram.h"
+
+/* A payload that waits. */
+struct waiting {
+    struct list node;
+    size_t len;
+    uint8_t octets[];
+};
+
+/* A name that is asked for, for one association. */
+struct name_wait {
+    struct list node; /* in association.names */
+    struct association *association;
+    struct resolve *question;
+    struct dest dest;
+    struct list payloads; /* struct waiting */
+};
+
+static size_t memory_of(size_t len)
+{
+    return sizeof(struct waiting) + len;
+}
+
+static void forget(struct association *a, struct waiting *w)
+{
+    struct udp_stats *s = &a->relay->stats;
+
+    list_remove(&w->node);
+    a->names_waiting--;
+    s->names_waiting--;
+    s->names_octets -= memory_of(w->len);
+    free(w);
+}
+
+static struct waiting *first_of(struct name_wait *n)
+{
+    return list_empty(&n->payloads) ? NULL : LIST_ENTRY(n->payloads.next, struct waiting, node);
+}
+
+static void drop_all(struct name_wait *n, enum drop why)
+{
+    struct waiting *w;
+
+    while ((w = first_of(n)) != NULL) {
+        association_drop(n->association, why, 1);
+        forget(n->association, w);
+    }
+}
+
+static void send_all(struct name_wait *n, const struct addr *to)
+{
+    struct association *a = n->association;
+    struct waiting *w;
+
+    while (a->sm.state != ASSOC_GONE && (w = first_of(n)) != NULL) {
+        /* A limit may end the association, and with it n and w. */
+        datagram_send(a, &n->dest, to, w->octets, w->len);
+        if (a->sm.state == ASSOC_GONE)
+            return;
+        engine_flush(a->relay->engine);
+        forget(a, w);
+    }
+}
+
+static void on_resolved(void *arg, enum resolve_status status, const struct addr *addrs,
+                        size_t count)
+{
+    struct name_wait *n = arg;
+    struct association *a = n->association;
+    struct addr to;
+    enum drop why = status == RESOLVE_BUSY ? DROP_NAME_QUEUE : DROP_NAME;
+
+    n->question = NULL;
+    if (status == RESOLVE_OK && datagram_choose(a, &n->dest, addrs, count, &to, &why))
+        send_all(n, &to);
+    else
+        drop_all(n, why);
+    if (a->sm.state == ASSOC_GONE)
+        return;
+    list_remove(&n->node);
+    free(n);
+}
+
+static struct name_wait *find(const struct association *a, const struct dest *dest)
+{
+    LIST_FOREACH(node, &a->names) {
+        struct name_wait *n = LIST_ENTRY(node, struct name_wait, node);
+        if (n->dest.addr.port == dest->addr.port && strcmp(n->dest.name, dest->name) == 0)
+            return n;
+    }
+    return NULL;
+}
+
+bool names_waited_for(const struct association *a, const struct dest *dest)
+{
+    return find(a, dest) != NULL;
+}
+
+static struct name_wait *ask(struct association *a, const struct dest *dest)
+{
+    struct name_wait *n = malloc(sizeof(*n));
+
+    if (n == NULL)
+        return NULL;
+    n->association = a;
+    n->dest = *dest;
+    list_init(&n->node);
+    list_init(&n->payloads);
+    n->question =
+        resolve_start(a->relay->resolver, dest->name, dest->addr.port, on_resolved, n);
+    if (n->question == NULL) {
+        free(n);
+        return NULL;
+    }
+    list_append(&a->names, &n->node);
+    return n;
+}
+
+void names_wait(struct association *a, const struct dest *dest, const uint8_t *payload, size_t len)
+{
+    struct udp_relay *r = a->relay;
+    struct name_wait *n;
+    struct waiting *w;
+
+    if (a->names_waiting >= r->config.pending ||
+        r->stats.names_octets + memory_of(len) > r->config.pending_octets ||
+        (w = malloc(memory_of(len))) == NULL) {
+        association_drop(a, DROP_NAME_QUEUE, 1);
+        return;
+    }
+    n = find(a, dest);
+    if (n == NULL && (n = ask(a, dest)) == NULL) {
+        free(w);
+        association_drop(a, DROP_NAME_QUEUE, 1);
+        return;
+    }
+    w->len = len;
+    memcpy(w->octets, payload, len);
+    list_init(&w->node);
+    list_append(&n->payloads, &w->node);
+    a->names_waiting++;
+    r->stats.names_waiting++;
+    r->stats.names_octets += memory_of(len);
+}
+
+void names_abandon(struct association *a)
+{
+    while (!list_empty(&a->names)) {
+        struct name_wait *n = LIST_ENTRY(a->names.next, struct name_wait, node);
+        struct waiting *w;
+
+        resolve_cancel(n->question);
+        while ((w = first_of(n)) != NULL) {
+            a->count.dropped++;
+            forget(a, w);
+        }
+        list_remove(&n->node);
+        free(n);
+    }
+}
