@@ -13,7 +13,7 @@
 
 static void put_associations(struct prom *p, const struct tcp_relay *r)
 {
-    const struct relay_stats *s = &r->stats;
+    const struct tcp_stats *s = &r->stats;
 
     prom_family(p, "relayd_associations_active", PROM_GAUGE, "Associations held now, by state.");
     prom_u64(p, PROM_LABELS({"state", "attached"}), s->attached);

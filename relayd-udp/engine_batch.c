@@ -107,7 +107,8 @@ static uint64_t now_ms(void)
 
 static bool may_grow(const struct batch *b, const struct addr *to, uint32_t segment)
 {
-    if (segment == 0 || !b->knows_gso)
+    /* Port 0 will be refused: of the destination, which is not to be remembered as of a run. */
+    if (segment == 0 || !b->knows_gso || (to->family != ADDR_NONE && to->port == 0))
         return false;
     return b->refusals.last_until == 0 || !gso_refusals_find(&b->refusals, to, segment, now_ms());
 }

@@ -17,15 +17,20 @@ struct peers_table {
     struct peer places[];
 };
 
-/* Pair-multiply-shift (Thorup, "High speed hashing for integers and strings"): strongly universal,
- * so two addresses meet by chance alone, whoever chose them without the key. */
+/* Pair-multiply-shift (Thorup, "High speed hashing for integers and strings") is strongly
+ * universal: two addresses meet by chance alone, whoever chose them without the key. But it keeps
+ * rows of addresses in rows, which open addressing does not like: so its 64 bits are mixed as
+ * MurmurHash3 ends. */
 static uint32_t ip_hash(const uint64_t key[4], const uint8_t ip[16])
 {
     uint32_t w[4];
+    uint64_t h;
 
     memcpy(w, ip, sizeof(w));
-    return (uint32_t)(((key[0] + w[0]) * (key[1] + w[1]) + (key[2] + w[2]) * (key[3] + w[3])) >>
-                      32);
+    h = (key[0] + w[0]) * (key[1] + w[1]) + (key[2] + w[2]) * (key[3] + w[3]);
+    h = (h ^ h >> 33) * UINT64_C(0xff51afd7ed558ccd);
+    h = (h ^ h >> 33) * UINT64_C(0xc4ceb9fe1a85ec53);
+    return (uint32_t)(h ^ h >> 33);
 }
 
 static uint32_t home_of(const struct peers *s, const uint8_t ip[16])

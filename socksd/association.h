@@ -1,15 +1,19 @@
-/* What is left of a request when a relay has taken it: the association in the relay's name. It
- * holds no descriptor, only what a record needs should the relay never be able to write one. */
+/* What is left of a request when a relay has taken it: the association in the relay's name. In-band it
+ * holds no descriptor, only what a record needs should the relay never be able to write one;
+ * out-of-band it has a control connection. */
 #pragma once
 
 #include "shared/n2/n2_client.h"
 #include "socksd/session.h"
+
+struct control;
 
 struct association {
     struct n2_assoc n2;
     struct list node; /* in server.associations, once handed over */
     struct server *server;
     struct session *session; /* NULL once it is gone */
+    struct control *control; /* out-of-band, once it is opened */
     struct addr client;
     uint64_t started;
     char *audit; /* "key\0value\0" ... "\0" */

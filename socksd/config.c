@@ -24,6 +24,12 @@ static const struct schema_key proxy_keys[] = {
 };
 static const struct schema proxy_schema = {sizeof(struct proxy_keys), proxy_keys, NULL};
 
+static const struct schema_word udp_source_words[] = {
+    {"learn", UDP_SOURCE_LEARN},
+    {"strict", UDP_SOURCE_STRICT},
+    {NULL, 0},
+};
+
 static const struct schema_key listener_keys[] = {
     SCHEMA_KEY("listen", ADDR, struct listener_keys, listen, .required = true,
                .help = "Address and port for clients."),
@@ -36,6 +42,11 @@ static const struct schema_key listener_keys[] = {
                .help = "Allow method none on an address that is not loopback."),
     SCHEMA_KEY("defer-accept", BOOL, struct listener_keys, defer_accept, .preset = "true",
                .help = "Let the kernel hold a connection back until its client has spoken."),
+    SCHEMA_KEY("udp-source", WORD, struct listener_keys, udp_source, .preset = "learn",
+               .words = udp_source_words,
+               .help = "Where a client's datagrams may come from. learn: its address, the port of the "
+                       "first one. strict: the address and port in UDP ASSOCIATE, which must be its "
+                       "own; others are refused."),
     SCHEMA_SUB("proxy-protocol", struct listener_keys, proxy, &proxy_schema,
                .help = "The PROXY protocol, versions 1 and 2: the client's address from a balancer."),
     {0},
@@ -91,7 +102,7 @@ static const struct schema users_schema = {sizeof(struct users_keys), users_keys
 
 static const struct schema_key spawn_keys[] = {
     SCHEMA_KEY("program", STRING, struct spawn_keys, program, .required = true, .min = 1,
-               .help = "relayd-tcp, or a path. Looked for beside socksd, then in PATH."),
+               .help = "relayd-tcp, relayd-udp, or a path. Looked for beside socksd, then in PATH."),
     SCHEMA_KEY("count", UINT, struct spawn_keys, count, .preset = "1", .min = 1, .max = 64,
                .help = "How many of them."),
     SCHEMA_KEY("config", PATH, struct spawn_keys, config,
@@ -198,6 +209,7 @@ int config_load(const char *file, struct err *e, struct config *ret)
 
 int config_standalone(const char *listen, struct err *e, struct config *ret)
 {
+    static const char *const programs[] = {"relayd-tcp", "relayd-udp"};
     struct addr at;
 
     if (!addr_parse(listen != NULL ? listen : "127.0.0.1:1080", &at))
@@ -209,21 +221,25 @@ int config_standalone(const char *listen, struct err *e, struct config *ret)
         return -1;
     ret->standalone = true;
     ret->listeners.items = calloc(1, sizeof(*ret->listeners.items));
-    ret->relays.items = calloc(1, sizeof(*ret->relays.items));
+    ret->relays.items = calloc(2, sizeof(*ret->relays.items));
     ret->rules = rules_new_standalone();
     struct listener_keys *l = ret->listeners.items;
     struct relay_source *r = ret->relays.items;
-    if (l == NULL || r == NULL || ret->rules == NULL ||
-        (r->spawn.program = strdup("relayd-tcp")) == NULL) {
+    bool whole = l != NULL && r != NULL && ret->rules != NULL;
+    for (size_t i = 0; whole && i < 2; i++) {
+        ret->relays.count++;
+        r[i].spawn = (struct spawn_keys){.program = strdup(programs[i]), .count = 1};
+        r[i].spawn_given = true;
+        whole = r[i].spawn.program != NULL;
+    }
+    if (!whole) {
         config_fini(ret);
         return err_set(e, "out of memory");
     }
-    ret->listeners.count = ret->relays.count = 1;
+    ret->listeners.count = 1;
     l->listen = at;
     l->defer_accept = true;
     l->policy = (struct dialect_policy){.method_count = 1, .socks4 = true, .socks5 = true};
-    r->spawn.count = 1;
-    r->spawn_given = true;
     return 0;
 }
 

@@ -8,6 +8,8 @@
 #include "socksd/users.h"
 
 enum config_method { METHOD_NONE, METHOD_USERPASS };
+/* Whom UDP ASSOCIATE believes: the first datagram of the client's address, or the request only. */
+enum udp_source { UDP_SOURCE_LEARN, UDP_SOURCE_STRICT };
 enum config_dialect { DIALECT_SOCKS4, DIALECT_SOCKS5 };
 
 struct proxy_keys {
@@ -21,6 +23,7 @@ struct listener_keys {
     SCHEMA_ITEMS(unsigned) dialects; /* enum config_dialect */
     bool insecure;
     bool defer_accept;
+    enum udp_source udp_source;
     struct proxy_keys proxy;
     struct dialect_policy policy; /* not a key: what methods and dialects come to */
 };

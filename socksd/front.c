@@ -29,6 +29,11 @@ struct front {
     struct wheel_timer rest; /* after EMFILE: others may have given some back */
 };
 
+static bool is_full(const struct server *s)
+{
+    return s->stats.sessions + s->stats.controls >= s->sessions_max;
+}
+
 static void set_doors(struct front *f, uint32_t mask)
 {
     for (size_t i = 0; i < f->count; i++) {
@@ -56,7 +61,7 @@ static void rest(struct front *f, const char *why)
 
 static void go_on(struct front *f)
 {
-    if (!f->resting || !f->started || f->server->stats.sessions >= f->server->sessions_max)
+    if (!f->resting || !f->started || is_full(f->server))
         return;
     f->resting = false;
     set_doors(f, EPOLLIN);
@@ -81,7 +86,7 @@ static bool accept_one(struct door *d)
     socklen_t len = sizeof(ss);
     struct addr peer;
 
-    if (s->stats.sessions >= s->sessions_max) {
+    if (is_full(s)) {
         rest(f, "sessions");
         return false;
     }

@@ -9,6 +9,7 @@
 #include "shared/base/swap.h"
 #include "shared/daemon/boot.h"
 #include "socksd/association.h"
+#include "socksd/control.h"
 #include "socksd/front.h"
 #include "socksd/page.h"
 #include "socksd/relays.h"
@@ -113,12 +114,18 @@ static void on_idle_task(struct loop_task *t)
     relays_drain_children(&d->server, DRAIN_FOREVER_MS, on_children_gone, d);
 }
 
+/* No client's connection is ours any more. */
+static bool is_idle(const struct server *s)
+{
+    return s->stats.sessions + s->stats.controls == 0;
+}
+
 static void on_session_end(struct server *s)
 {
     struct daemon *d = LIST_ENTRY(s, struct daemon, server);
 
     front_session_ended(s->front);
-    if (s->draining && s->stats.sessions == 0)
+    if (s->draining && is_idle(s))
         loop_post(&d->loop, &d->idle);
 }
 
@@ -132,7 +139,7 @@ static void drain(struct daemon *d, const char *why)
     front_stop(s->front);
     if (s->config.timeouts.drain_ms != 0)
         loop_timer_start(&d->loop, &d->deadline, s->config.timeouts.drain_ms);
-    if (s->stats.sessions == 0)
+    if (is_idle(s))
         loop_post(&d->loop, &d->idle);
 }
 
@@ -157,6 +164,7 @@ static void reload(struct daemon *d)
     SWAP(c->log, fresh.log);
     verify_set_users(d->server.verify, c->user_list);
     log_configure(c->log.level, c->log.format);
+    control_refresh_all(&d->server);
     config_fini(&fresh);
     log_info("reloaded", LOG_U64("rules", rules_count(c->rules)),
              LOG_STR("kept", "listeners, relays, resolver and status need a restart"));
@@ -251,9 +259,13 @@ static void stop(struct daemon *d)
     while (!list_empty(&s->sessions))
         session_end(LIST_ENTRY(s->sessions.next, struct session, node), SESSION_STOPPED);
     loop_unpost(&d->idle);
-    /* What relays hold goes on without us. */
+    /* What relays hold goes on without us, but for what lives by a connection to us. */
     while (!list_empty(&s->associations)) {
         struct association *a = LIST_ENTRY(s->associations.next, struct association, node);
+        if (a->control != NULL) {
+            control_stop(a);
+            continue;
+        }
         n2_assoc_forget(&a->n2);
         association_free(a);
     }

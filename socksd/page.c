@@ -74,10 +74,16 @@ static void put_associations(struct prom *p, const struct server_stats *st)
     prom_family(p, "socksd_associations_total", PROM_COUNTER, "Clients handed over to relays.");
     prom_u64(p, NULL, st->associations_total);
     prom_family(p, "socksd_associations_ended_total", PROM_COUNTER,
-                "Associations ended, by the reason that the relay gave.");
+                "Associations ended, by the reason that the relay gave, or ours.");
     for (int i = 1; i < N2_END_COUNT; i++)
         prom_u64(p, PROM_LABELS({"reason", n2_end_name((enum n2_end)i)}), st->assoc_ends[i]);
     prom_u64(p, PROM_LABELS({"reason", "relay_lost"}), st->relay_lost);
+    for (int i = 0; i < CONTROL_END_COUNT; i++)
+        prom_u64(p, PROM_LABELS({"reason", control_end_name((enum control_end)i)}),
+                 st->control_ends[i]);
+    prom_family(p, "socksd_controls", PROM_GAUGE,
+                "Control connections of UDP associations: descriptors of clients that we hold.");
+    prom_u64(p, NULL, st->controls);
     prom_family(p, "socksd_relay_retries_total", PROM_COUNTER,
                 "Requests that were tried again at a relay.");
     prom_u64(p, NULL, st->retries);
@@ -136,6 +142,7 @@ static void status(void *ctx, struct json *j)
     json_object_begin(j, "load");
     json_put_u64(j, "sessions", s->stats.sessions);
     json_put_u64(j, "associations", s->stats.associations);
+    json_put_u64(j, "controls", s->stats.controls);
     json_put_u64(j, "descriptors", boot_descriptors_open());
     json_object_end(j);
     json_object_begin(j, "limits");

@@ -41,6 +41,18 @@ enum proxy_outcome { PROXY_OUTCOMES(PROXY_OUTCOME_ENUM) PROXY_OUTCOME_COUNT };
 #undef PROXY_OUTCOME_ENUM
 const char *proxy_outcome_name(enum proxy_outcome outcome);
 
+/* Why a control connection was closed, other than by the relay's word: symbol, word. */
+#define CONTROL_ENDS(X)                                                                            \
+    X(CONTROL_CLOSED, "control_closed")                                                            \
+    X(CONTROL_RESET, "control_reset")                                                              \
+    X(CONTROL_DATA, "control_data") /* the client sent where nothing is to be sent */              \
+    X(CONTROL_STOPPED, "stopped")
+
+#define CONTROL_END_ENUM(symbol, word) symbol,
+enum control_end { CONTROL_ENDS(CONTROL_END_ENUM) CONTROL_END_COUNT };
+#undef CONTROL_END_ENUM
+const char *control_end_name(enum control_end end);
+
 enum { COMMANDS = 4, VERSIONS = 6 };
 
 struct server_stats {
@@ -54,6 +66,8 @@ struct server_stats {
     uint32_t associations; /* now: handed over and not yet ended */
     uint64_t associations_total, relay_lost;
     uint64_t assoc_ends[N2_END_COUNT];
+    uint64_t control_ends[CONTROL_END_COUNT];
+    uint32_t controls; /* now: control connections of out-of-band associations, a descriptor each */
 };
 
 struct server {
@@ -72,6 +86,6 @@ struct server {
     uint32_t sessions_max;
     bool draining;
     struct server_stats stats;
-    /* Sessions are fewer than they were. */
+    /* Sessions or control connections are fewer than they were. */
     void (*on_session_end)(struct server *s);
 };

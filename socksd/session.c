@@ -314,6 +314,7 @@ void session_start(struct server *s, int fd, const struct addr *peer,
     }
     memset(x, 0, offsetof(struct session, in));
     x->server = s;
+    x->keys = keys;
     x->client = *peer;
     x->listener = *listener;
     x->started = loop_now(s->loop);

@@ -58,6 +58,7 @@ struct session {
     struct hot hot; /* edge-triggered: a client that sends ahead costs nothing while it waits */
     struct sm sm;
     struct server *server;
+    const struct listener_keys *keys; /* of its listener */
     struct wheel_timer timer; /* the deadline of the state */
     struct addr client, listener;
     struct addr via, reached; /* said by a header: the balancer that client came through, and where

@@ -1,4 +1,5 @@
 /* From the request to the relay: rules, names, rules again, placement, Open, Attach. */
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -6,6 +7,7 @@
 #include "shared/base/log.h"
 #include "shared/net/sockaddr.h"
 #include "socksd/association.h"
+#include "socksd/control.h"
 #include "socksd/front.h"
 #include "socksd/session.h"
 
@@ -20,7 +22,13 @@ static void on_handed(struct loop_task *t);
 
 static enum n2_kind kind_of(const struct session *x)
 {
-    return x->dialect.request.command == SOCKS_BIND ? N2_BIND : N2_CONNECT;
+    static const enum n2_kind kinds[] = {
+        [SOCKS_CONNECT] = N2_CONNECT,
+        [SOCKS_BIND] = N2_BIND,
+        [SOCKS_UDP_ASSOCIATE] = N2_UDP,
+    };
+
+    return kinds[x->dialect.request.command];
 }
 
 static struct rules_subject subject_of(const struct session *x)
@@ -139,6 +147,27 @@ static void resolve_name(struct session *x)
         fail_name(x, RESOLVE_BUSY);
 }
 
+/* ---- UDP ASSOCIATE ---- */
+
+/* The destination is where the client says that it will send from (RFC 1928 section 6). Said of itself,
+ * it is worth something; anything else (zeros, what a NAT has changed, the target) is not, and is refused
+ * where the listener is strict. Datagrams are judged one by one at the relay. */
+static void associate(struct session *x)
+{
+    const struct dest *dest = &x->dialect.request.dest;
+    bool own = dest->name[0] == '\0' && dest->addr.port != 0 &&
+               addr_ip_equal(&dest->addr, &x->client);
+
+    if (!own && x->keys->udp_source == UDP_SOURCE_STRICT) {
+        session_fail(x, REPLY_DENIED, "source_not_told");
+        return;
+    }
+    if (own)
+        x->destinations[x->destination_count++] = dest->addr;
+    sm_move(&x->sm, SESSION_PLACING);
+    place(x);
+}
+
 /* ---- the request ---- */
 
 void session_request_init(struct session *x)
@@ -156,7 +185,7 @@ void session_request(struct session *x)
 
     x->request_until = loop_now(s->loop) + s->config.timeouts.connect_ms;
     x->refusal = REPLY_OVERLOADED;
-    if (r->command == SOCKS_UDP_ASSOCIATE || !relays_may_serve(s->relays, kind_of(x))) {
+    if (!relays_may_serve(s->relays, kind_of(x))) {
         session_fail(x, REPLY_COMMAND_UNSUPPORTED, "no_relay_for_command");
         return;
     }
@@ -167,6 +196,10 @@ void session_request(struct session *x)
         return;
     }
     loop_timer_start(s->loop, &x->timer, s->config.timeouts.connect_ms);
+    if (r->command == SOCKS_UDP_ASSOCIATE) {
+        associate(x);
+        return;
+    }
     if (r->dest.name[0] != '\0') {
         resolve_name(x);
         return;
@@ -270,11 +303,35 @@ static void hand_over(struct session *x, const struct addr *bound)
     retry(x);
 }
 
+/* The control connection stays with us; what the client sends or receives goes elsewhere. */
+static void keep_control(struct session *x, const struct addr *bound)
+{
+    uint8_t reply[DIALECT_OUT_MAX];
+    size_t len = dialect_reply(&x->dialect, REPLY_SUCCEEDED, bound, reply), ahead = x->in_len;
+    struct association *a = x->association;
+
+    if (send(x->hot.fd, reply, len, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)len) {
+        session_log_access(x, REPLY_SUCCEEDED, "client_gone");
+        session_end(x, SESSION_CLIENT_GONE);
+        return;
+    }
+    int fd = hot_remove(x->server->loop, &x->hot);
+    session_count(x, REPLY_SUCCEEDED);
+    association_handed_over(a);
+    x->association = NULL;
+    control_start(a, fd, bound, ahead);
+    session_end(x, SESSION_HANDED_OVER);
+}
+
 static void on_opened(struct n2_assoc *n, const struct n2_open_answer *o)
 {
     struct session *x = association_of(n)->session;
     uint8_t reply[DIALECT_OUT_MAX];
 
+    if (n->kind == N2_UDP) {
+        keep_control(x, &o->bound);
+        return;
+    }
     if (n->kind != N2_BIND) {
         hand_over(x, &o->bound);
         return;
@@ -411,9 +468,30 @@ static void on_leg_failed(struct n2_assoc *n, int fd)
     }
 }
 
-static const struct n2_assoc_ops assoc_ops = {on_opened, on_refused, on_peer, on_ended, on_lost, on_leg_failed};
+static const struct n2_assoc_ops assoc_ops = {
+    .opened = on_opened,
+    .refused = on_refused,
+    .peer = on_peer,
+    .ended = on_ended,
+    .lost = on_lost,
+    .leg_failed = on_leg_failed,
+};
 
 /* ---- Open ---- */
+
+static bool open_datagrams(struct session *x, struct n2_client *relay, struct n2_open *o)
+{
+    struct n2_rules rules;
+
+    if (!control_rules(x->server, &x->client, x->authenticated ? x->user : NULL, &rules))
+        return false;
+    session_client_local(x, &o->client_local);
+    o->limits.connect_ms = 0;
+    o->rules = &rules;
+    int rc = n2_assoc_open(relay, &x->association->n2, &assoc_ops, o, time_left(x));
+    free((void *)(uintptr_t)rules.items);
+    return rc == 0;
+}
 
 static bool open_at(struct session *x, struct n2_client *relay)
 {
@@ -424,7 +502,7 @@ static bool open_at(struct session *x, struct n2_client *relay)
     struct session_audit_text text;
     struct n2_open o = {
         .kind = kind_of(x),
-        .ptcl = 6,
+        .ptcl = kind_of(x) == N2_UDP ? IPPROTO_UDP : IPPROTO_TCP,
         .client = x->client,
         .destinations = x->destinations,
         .destination_count = x->destination_count,
@@ -444,8 +522,11 @@ static bool open_at(struct session *x, struct n2_client *relay)
     x->tries++;
     x->tried |= relays_bit(s->relays, relay);
     x->association = association_new(x, audit, o.audit_count);
-    return x->association != NULL &&
-           n2_assoc_open(relay, &x->association->n2, &assoc_ops, &o, time_left(x)) == 0;
+    if (x->association == NULL)
+        return false;
+    if (o.kind == N2_UDP)
+        return open_datagrams(x, relay, &o);
+    return n2_assoc_open(relay, &x->association->n2, &assoc_ops, &o, time_left(x)) == 0;
 }
 
 /* ---- time, and letting go ---- */

@@ -23,6 +23,7 @@ static void leave(struct n2_assoc *a)
 
     idmap_remove(&c->assocs, &a->node);
     list_remove(&a->in_client);
+    list_remove(&a->stale);
     c->assoc_count--;
     if (a->state == N2_ASSOC_ATTACHED && c->legs != NULL)
         n2_leg_forget(c->legs, a);
@@ -48,6 +49,24 @@ static void lose(struct n2_assoc *a)
     ops->lost(a);
 }
 
+static void lose_and_release(struct n2_assoc *a)
+{
+    struct n2_client *c = a->client;
+    uint8_t id[ID_LEN];
+
+    memcpy(id, a->node.id, ID_LEN);
+    lose(a);
+    send_release(c, id);
+}
+
+static void must_understand_rules(struct n2_call *call)
+{
+    static const char *const must[] = {"datagram-rules"};
+
+    call->must_understand = must;
+    call->must_count = 1;
+}
+
 int n2_assoc_open(struct n2_client *c, struct n2_assoc *a, const struct n2_assoc_ops *ops,
                   const struct n2_open *o, uint32_t deadline_ms)
 {
@@ -59,6 +78,8 @@ int n2_assoc_open(struct n2_client *c, struct n2_assoc *a, const struct n2_assoc
         return -ENOMEM;
     open.association = a->node.id;
     call.u.open = &open;
+    if (o->rules != NULL)
+        must_understand_rules(&call);
     if (!n2_client_call(c, &call, a->node.id)) {
         idmap_remove(&c->assocs, &a->node);
         return -EAGAIN;
@@ -70,7 +91,9 @@ int n2_assoc_open(struct n2_client *c, struct n2_assoc *a, const struct n2_assoc
     a->kind = (uint8_t)o->kind;
     a->seen = c->inventory;
     a->ticket = NULL;
+    a->revision = 0;
     list_init(&a->in_client);
+    list_init(&a->stale);
     list_append(&c->all, &a->in_client);
     c->assoc_count++;
     c->stats.opens++;
@@ -112,10 +135,64 @@ void n2_assoc_release(struct n2_assoc *a)
     send_release(c, id);
 }
 
+bool n2_assoc_finish(struct n2_assoc *a)
+{
+    struct n2_client *c = a->client;
+    struct n2_call call = {.what = N2_RELEASE, .remaining_ms = N2_DEADLINE_MAX_MS};
+
+    call.u.release = a->node.id;
+    list_remove(&a->stale);
+    if (n2_client_call(c, &call, a->node.id)) {
+        a->state = N2_ASSOC_FINISHING;
+        return true;
+    }
+    leave(a);
+    return false;
+}
+
 void n2_assoc_forget(struct n2_assoc *a)
 {
     if (a->state != N2_ASSOC_FREE)
         leave(a);
+}
+
+/* ---- Updates ---- */
+
+void n2_assoc_stale(struct n2_assoc *a)
+{
+    list_remove(&a->stale);
+    list_append(&a->client->stale, &a->stale);
+    loop_post(a->client->loop, &a->client->flush);
+}
+
+void n2_assoc_update(struct n2_assoc *a, const struct n2_limits *limits,
+                     const struct n2_rules *rules)
+{
+    struct n2_call call = {.what = N2_UPDATE, .remaining_ms = N2_DEADLINE_MAX_MS};
+
+    if (rules != NULL)
+        must_understand_rules(&call);
+    call.u.update = (struct n2_update){a->node.id, a->revision + 1, *limits, rules};
+    if (n2_client_call(a->client, &call, a->node.id)) {
+        a->revision++;
+        list_remove(&a->stale);
+    }
+}
+
+/* Half of the room at most: Opens and Releases shall not wait behind a reload. */
+void n2_assoc_refresh(struct n2_client *c)
+{
+    while (c->sm.state == CLIENT_READY && !list_empty(&c->stale) &&
+           c->waiting_count < N2_CALLS_MAX / 2 && c->batch.len < N2_MESSAGE_MAX / 2) {
+        struct n2_assoc *a = LIST_ENTRY(c->stale.next, struct n2_assoc, stale);
+        a->ops->refresh(a);
+        if (!list_empty(&c->stale) && c->stale.next == &a->stale) {
+            /* It did not fit, and will not fit into an emptier message either. */
+            if (c->waiting_count == 0)
+                lose_and_release(a);
+            break;
+        }
+    }
 }
 
 /* ---- answers and events ---- */
@@ -127,18 +204,21 @@ static struct n2_assoc *find(struct n2_client *c, const uint8_t *id)
     return n != NULL ? IDMAP_ENTRY(n, struct n2_assoc, node) : NULL;
 }
 
+static bool in_band(const struct n2_assoc *a)
+{
+    return a->kind == N2_CONNECT || a->kind == N2_BIND || a->kind == N2_NEXT_HOP;
+}
+
 static void opened(struct n2_assoc *a, const struct n2_open_answer *o)
 {
-    a->ticket = malloc(N2_TICKET_LEN);
-    if (a->ticket == NULL) {
-        uint8_t id[ID_LEN];
-        struct n2_client *c = a->client;
-        memcpy(id, a->node.id, ID_LEN);
-        lose(a);
-        send_release(c, id);
-        return;
+    if (in_band(a)) {
+        a->ticket = malloc(N2_TICKET_LEN);
+        if (a->ticket == NULL) {
+            lose_and_release(a);
+            return;
+        }
+        memcpy(a->ticket, o->ticket, N2_TICKET_LEN);
     }
-    memcpy(a->ticket, o->ticket, N2_TICKET_LEN);
     a->state = N2_ASSOC_OPENED;
     a->ops->opened(a, o);
 }
@@ -156,11 +236,42 @@ static void refused(struct n2_assoc *a, const struct n2_refusal *r)
         ops->refused(a, r);
 }
 
+static void finished(struct n2_assoc *a, const struct n2_answer *answer)
+{
+    static const struct n2_counters none;
+    const struct n2_assoc_ops *ops = a->ops;
+    bool known = answer->what == N2_RELEASE && answer->u.release.known;
+
+    if (answer->what != N2_RELEASE)
+        send_release(a->client, a->node.id); /* it may still be there */
+    leave(a);
+    ops->ended(a, N2_END_RELEASED, known ? &answer->u.release.counters : &none);
+}
+
+/* One that has ended is known by its event; anything else must not go on with what it had. */
+static void updated(struct n2_assoc *a, const struct n2_answer *answer)
+{
+    if (answer->what == N2_UPDATE || answer->refused.code == N2_EXPIRED)
+        return;
+    if (answer->refused.code == N2_STALE || answer->refused.code == N2_CONFLICT) {
+        n2_assoc_stale(a);
+        return;
+    }
+    log_warn("update_refused", LOG_STR("relay", a->client->info.id),
+             LOG_STR("reason", n2_refusal_name(answer->refused.code)),
+             LOG_STR("text", answer->refused.text));
+    lose_and_release(a);
+}
+
 void n2_assoc_take_answer(struct n2_client *c, const struct flight *f, const struct n2_answer *answer)
 {
-    struct n2_assoc *a = f->what == N2_OPEN ? find(c, f->association) : NULL;
+    struct n2_assoc *a = find(c, f->association);
 
-    if (a == NULL || a->state != N2_ASSOC_OPENING)
+    if (a != NULL && f->what == N2_RELEASE && a->state == N2_ASSOC_FINISHING)
+        finished(a, answer);
+    else if (a != NULL && f->what == N2_UPDATE && a->state == N2_ASSOC_OPENED)
+        updated(a, answer);
+    if (a == NULL || f->what != N2_OPEN || a->state != N2_ASSOC_OPENING)
         return;
     if (answer->what == N2_NONE)
         refused(a, &answer->refused);
@@ -172,12 +283,17 @@ void n2_assoc_take_answer(struct n2_client *c, const struct flight *f, const str
 
 void n2_assoc_unanswered(struct n2_client *c, const struct flight *f, bool left)
 {
-    struct n2_assoc *a = f->what == N2_OPEN ? find(c, f->association) : NULL;
+    struct n2_assoc *a = find(c, f->association);
 
     if (f->what == N2_RELEASE || (f->what == N2_OPEN && left))
         send_release(c, f->association);
-    if (a != NULL && a->state == N2_ASSOC_OPENING)
+    if (a == NULL)
+        return;
+    if ((f->what == N2_OPEN && a->state == N2_ASSOC_OPENING) ||
+        (f->what == N2_RELEASE && a->state == N2_ASSOC_FINISHING))
         lose(a);
+    else if (f->what == N2_UPDATE && a->state == N2_ASSOC_OPENED)
+        n2_assoc_stale(a);
 }
 
 void n2_assoc_take_event(struct n2_client *c, const struct n2_event *e)
@@ -192,6 +308,10 @@ void n2_assoc_take_event(struct n2_client *c, const struct n2_event *e)
     case N2_EVENT_OPENED:
         if (waiting && e->opened.opened)
             opened(a, &e->opened);
+        break;
+    case N2_EVENT_LOCKED:
+        if (a->state == N2_ASSOC_OPENED && ops->locked != NULL)
+            ops->locked(a, &e->peer);
         break;
     case N2_EVENT_FAILED:
         if (a->state != N2_ASSOC_ATTACHED)
@@ -214,13 +334,11 @@ void n2_assoc_take_event(struct n2_client *c, const struct n2_event *e)
 
 static bool is_lost(const struct n2_assoc *a, enum n2_loss how)
 {
-    bool in_band = a->kind == N2_CONNECT || a->kind == N2_BIND || a->kind == N2_NEXT_HOP;
-
     switch (how) {
     case N2_LOSS_CONNECTION:
         return a->state == N2_ASSOC_OPENING || a->state == N2_ASSOC_PENDING;
     case N2_LOSS_LEASE:
-        return a->state != N2_ASSOC_ATTACHED || !in_band;
+        return a->state != N2_ASSOC_ATTACHED || !in_band(a);
     case N2_LOSS_EPOCH:
         break;
     }

@@ -30,6 +30,17 @@ bool n2_audit_next(const char **at, const char **ret_key, const char **ret_value
     return true;
 }
 
+const char *n2_audit_value(const char *packed, const char *key)
+{
+    const char *k, *value;
+
+    while (n2_audit_next(&packed, &k, &value)) {
+        if (strcmp(k, key) == 0)
+            return value;
+    }
+    return NULL;
+}
+
 void n2_audit_put(const char *packed, struct log_field *fields, size_t at)
 {
     const char *key, *value;

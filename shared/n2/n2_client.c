@@ -84,7 +84,10 @@ static void on_flush(struct loop_task *t)
     struct n2_client *c = LIST_ENTRY(t, struct n2_client, flush);
     struct buf message;
 
-    if (c->waiting_count == 0 || !carries_calls(c) || n2_exchange_busy(c->calls))
+    if (!carries_calls(c) || n2_exchange_busy(c->calls))
+        return;
+    n2_assoc_refresh(c);
+    if (c->waiting_count == 0)
         return;
     struct flight *swap = c->flying;
     c->flying = c->waiting;
@@ -423,6 +426,7 @@ int n2_client_open(struct loop *l, const struct n2_client_config *config,
     c->arg = arg;
     c->next_call = 1;
     list_init(&c->all);
+    list_init(&c->stale);
     idmap_init(&c->assocs);
     /* Room for the head, which is put in front. */
     buf_init(&c->batch, N2_MESSAGE_MAX - 4096);

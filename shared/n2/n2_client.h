@@ -12,7 +12,8 @@
  *   n2_assoc_open ─► opened | refused | lost
  *   opened ─► n2_assoc_attach ─► ended | lost          CONNECT
  *   opened ─► peer ─► n2_assoc_attach ─► ended | lost  BIND
- *   n2_assoc_release at any time
+ *   opened ─► locked, n2_assoc_stale ─► refresh ─► ended | lost   UDP: no leg ever goes
+ *   n2_assoc_release at any time; n2_assoc_finish when the final counters are wanted
  *
  * lost means that nothing is known any more: no answer came, the lease ended, the relay was
  * restarted. Before the leg was handed over nothing has moved, so it may be tried elsewhere under a
@@ -33,7 +34,10 @@ struct n2_assoc;
 struct n2_assoc_ops {
     void (*opened)(struct n2_assoc *a, const struct n2_open_answer *o);
     void (*refused)(struct n2_assoc *a, const struct n2_refusal *r);
-    void (*peer)(struct n2_assoc *a, const struct addr *peer);
+    void (*peer)(struct n2_assoc *a, const struct addr *peer);   /* BIND */
+    void (*locked)(struct n2_assoc *a, const struct addr *client); /* out-of-band */
+    /* Out-of-band, after n2_assoc_stale: call n2_assoc_update with what shall be in force. */
+    void (*refresh)(struct n2_assoc *a);
     void (*ended)(struct n2_assoc *a, enum n2_end why, const struct n2_counters *c);
     void (*lost)(struct n2_assoc *a);
     /* The leg could not be sent; fd is the callee's again, the association is released. */
@@ -45,7 +49,8 @@ enum n2_assoc_state {
     N2_ASSOC_OPENING,
     N2_ASSOC_PENDING,
     N2_ASSOC_OPENED,
-    N2_ASSOC_ATTACHED
+    N2_ASSOC_ATTACHED,
+    N2_ASSOC_FINISHING
 };
 
 struct n2_assoc {
@@ -53,11 +58,13 @@ struct n2_assoc {
     struct list in_client;
     struct n2_client *client;
     const struct n2_assoc_ops *ops;
-    uint64_t call_id; /* of the Open */
-    uint32_t seen;    /* the last inventory that listed it */
+    struct list stale; /* in client.stale: what the relay goes by is not what it should be */
+    uint64_t call_id;  /* of the Open */
+    uint32_t seen;     /* the last inventory that listed it */
+    uint32_t revision; /* of the last Update */
     uint8_t state;    /* enum n2_assoc_state */
     uint8_t kind;     /* enum n2_kind */
-    uint8_t *ticket;  /* heap, OPENED only */
+    uint8_t *ticket;  /* heap; in-band and OPENED only */
 };
 
 struct n2_client_config {
@@ -118,5 +125,14 @@ int n2_assoc_attach(struct n2_assoc *a, int fd, const uint8_t *to_client, size_t
                     const uint8_t *to_target, size_t to_target_len);
 /* Ends it in any state; no callback comes any more and a is FREE. */
 void n2_assoc_release(struct n2_assoc *a);
+/* As n2_assoc_release, but ended (RELEASED, with the counters) or lost follows. False: that could not be
+ * asked; a is FREE, as after n2_assoc_release. a is OPENED. */
+bool n2_assoc_finish(struct n2_assoc *a);
+/* Limits or rules have changed: refresh will ask for them, from the loop, as soon as there is room, and
+ * again whenever the relay may not have got them. a is OPENED. A relay that refuses them loses a. */
+void n2_assoc_stale(struct n2_assoc *a);
+/* Only from refresh. */
+void n2_assoc_update(struct n2_assoc *a, const struct n2_limits *limits,
+                     const struct n2_rules *rules);
 /* Gives it up without ending it: an attached stream goes on and nobody is told of its end. */
 void n2_assoc_forget(struct n2_assoc *a);

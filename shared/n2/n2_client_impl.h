@@ -52,6 +52,7 @@ struct n2_client {
 
     struct idmap assocs;
     struct list all;
+    struct list stale; /* struct n2_assoc.stale */
     uint32_t assoc_count;
 };
 
@@ -82,6 +83,8 @@ void n2_client_take_inventory(struct n2_client *c, const struct n2_inventory_ans
 
 void n2_assoc_take_answer(struct n2_client *c, const struct flight *f, const struct n2_answer *a);
 void n2_assoc_take_event(struct n2_client *c, const struct n2_event *e);
+/* Lets associations queue Updates that they owe, as long as there is room for other calls. */
+void n2_assoc_refresh(struct n2_client *c);
 /* No answer came to this call; left: it may have reached the relay. */
 void n2_assoc_unanswered(struct n2_client *c, const struct flight *f, bool left);
 /* The inventory is complete: what it did not list is gone. */

@@ -1,5 +1,5 @@
-/* What every datagram engine owes: bounds, octets, order, local addresses, numbers. What it owes when
- * something fails is in test_engine_udp_errors.c. */
+/* What every datagram engine owes: bounds, octets, order, local addresses, numbers. What it owes
+ * when something fails is in test_engine_udp_errors.c. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -22,7 +22,7 @@ static void datagrams_of_every_size_are_heard(void **state)
 {
     struct udp_bench *b = *state;
     struct addr port, from;
-    int fd = bench_port(b, NULL, false, &port), peer = bench_peer(b, &from);
+    int fd = bench_port(b, NULL, false, &port), peer = bench_peer(b, NULL, &from);
 
     for (size_t i = 0; i < COUNT(sizes); i++) {
         peer_says(b, peer, &port, (uint32_t)i, sizes[i]);
@@ -34,7 +34,7 @@ static void datagrams_are_heard_in_order_with_their_bounds(void **state)
 {
     struct udp_bench *b = *state;
     struct addr port, from;
-    int fd = bench_port(b, NULL, false, &port), peer = bench_peer(b, &from);
+    int fd = bench_port(b, NULL, false, &port), peer = bench_peer(b, NULL, &from);
     size_t lens[40];
 
     for (size_t i = 0; i < COUNT(lens); i++) {
@@ -48,7 +48,7 @@ static void a_run_is_heard_as_the_datagrams_it_is_made_of(void **state)
 {
     struct udp_bench *b = *state;
     struct addr port, from;
-    int fd = bench_port(b, NULL, false, &port), peer = bench_peer(b, &from);
+    int fd = bench_port(b, NULL, false, &port), peer = bench_peer(b, NULL, &from);
     const size_t lens[] = {1200, 1200, 1200, 1200, 1200, 300};
 
     if (!peer_says_run(b, peer, &port, 7, 5 * 1200 + 300, 1200))
@@ -64,7 +64,7 @@ static void a_run_does_not_swallow_its_neighbours(void **state)
 {
     struct udp_bench *b = *state;
     struct addr port, from;
-    int fd = bench_port(b, NULL, false, &port), peer = bench_peer(b, &from);
+    int fd = bench_port(b, NULL, false, &port), peer = bench_peer(b, NULL, &from);
     const size_t lens[] = {500, 500, 500, 500, 500, 0, 499, 500};
 
     peer_says(b, peer, &port, 0, 500);
@@ -80,7 +80,7 @@ static void one_receive_takes_a_bounded_number(void **state)
 {
     struct udp_bench *b = *state;
     struct addr port;
-    int fd = bench_port(b, NULL, false, &port), peer = bench_peer(b, NULL);
+    int fd = bench_port(b, NULL, false, &port), peer = bench_peer(b, NULL, NULL);
     const struct engine_run *runs;
 
     for (uint32_t i = 0; i < 2 * ENGINE_RUNS_MAX + 5; i++)
@@ -108,7 +108,7 @@ static void datagrams_of_every_size_are_sent(void **state)
 {
     struct udp_bench *b = *state;
     struct addr port, to;
-    int fd = bench_port(b, NULL, false, &port), peer = bench_peer(b, &to);
+    int fd = bench_port(b, NULL, false, &port), peer = bench_peer(b, NULL, &to);
 
     for (uint32_t i = 0; i < 3 * COUNT(sizes); i++) {
         size_t len = sizes[i % COUNT(sizes)];
@@ -124,7 +124,7 @@ static void datagrams_to_one_peer_leave_in_order_with_their_bounds(void **state)
 {
     struct udp_bench *b = *state;
     struct addr to;
-    int fd = bench_port(b, NULL, false, NULL), peer = bench_peer(b, &to);
+    int fd = bench_port(b, NULL, false, NULL), peer = bench_peer(b, NULL, &to);
     uint32_t sent = 0, heard = 0;
     size_t lens[40];
 
@@ -147,7 +147,7 @@ static void long_runs_leave_whole(void **state)
 {
     struct udp_bench *b = *state;
     struct addr to;
-    int fd = bench_port(b, NULL, false, NULL), peer = bench_peer(b, &to);
+    int fd = bench_port(b, NULL, false, NULL), peer = bench_peer(b, NULL, &to);
     static const struct {
         uint32_t count;
         size_t len;
@@ -197,13 +197,14 @@ static void mixed_datagrams_reach_mixed_peers_through_mixed_sockets(void **state
     for (int i = 0; i < PORTS; i++)
         fd[i] = bench_port(b, NULL, false, &ports[i]);
     for (int i = 0; i < PEERS; i++)
-        peer[i] = bench_peer(b, &to[i]);
+        peer[i] = bench_peer(b, NULL, &to[i]);
     srandom(2);
     for (int round = 0; round < ROUNDS; round++) {
         static struct sent sent[PEERS][PORTS];
         size_t counts[PEERS] = {0};
         memset(sent, 0, sizeof(sent));
-        int peers = round % 2 == 0 ? 3 : PEERS; /* runs that grow side by side, or too many for it */
+        int peers =
+            round % 2 == 0 ? 3 : PEERS; /* runs that grow side by side, or too many for it */
         for (int n = 0; n < EACH; n++, number++) {
             int p = (int)(random() % peers), f = (int)(random() % PORTS);
             struct sent *s = &sent[p][f];
@@ -230,7 +231,7 @@ static void runs_grow_side_by_side(void **state)
     for (int i = 0; i < 2; i++)
         fd[i] = bench_port(b, NULL, false, NULL);
     for (int i = 0; i < 4; i++)
-        peer[i] = bench_peer(b, &to[i]);
+        peer[i] = bench_peer(b, NULL, &to[i]);
     for (uint32_t i = 0; i < 40; i++)
         bench_send(b, fd[i % 4 / 2], &to[i % 4], NULL, i, 1000);
     bench_flush(b);
@@ -244,7 +245,7 @@ static void what_was_not_flushed_leaves_before_the_next_receive(void **state)
 {
     struct udp_bench *b = *state;
     struct addr port, from;
-    int fd = bench_port(b, NULL, false, &port), peer = bench_peer(b, &from);
+    int fd = bench_port(b, NULL, false, &port), peer = bench_peer(b, NULL, &from);
     const struct engine_run *runs;
 
     peer_says(b, peer, &port, 1, 900);
@@ -261,14 +262,13 @@ static void octets_may_be_changed_where_they_were_heard(void **state)
 {
     struct udp_bench *b = *state;
     struct addr port, from;
-    int fd = bench_port(b, NULL, false, &port), peer = bench_peer(b, &from);
+    int fd = bench_port(b, NULL, false, &port), peer = bench_peer(b, NULL, &from);
     const struct engine_run *runs;
 
     peer_says(b, peer, &port, 1, 900);
     assert_int_equal(bench_receive(b, fd, &runs), 1);
     datagram_fill(runs[0].data, 2, 900);
-    struct engine_datagram d = {
-        .fd = fd, .to = from, .iov = {{runs[0].data, 900}}, .iov_count = 1};
+    struct engine_datagram d = {.fd = fd, .to = from, .iov = {{runs[0].data, 900}}, .iov_count = 1};
     engine_send(b->engine, &d);
     engine_flush(b->engine);
     peer_hears(b, peer, 2, 900);
@@ -280,7 +280,7 @@ static void an_engine_may_end_with_a_full_queue(void **state)
     struct addr to;
     int fd = bench_port(b, NULL, false, NULL);
 
-    bench_peer(b, &to);
+    bench_peer(b, NULL, &to);
     for (uint32_t i = 0; i < 20; i++)
         bench_send(b, fd, &to, NULL, i, i);
     engine_free(NULL);
@@ -292,7 +292,7 @@ static void the_local_address_is_told_and_used(void **state)
 {
     struct udp_bench *b = *state;
     struct addr any = bench_ip(b, "0.0.0.0", "::", 0), port, from;
-    int fd = bench_port(b, &any, true, &port), peer = bench_peer(b, &from);
+    int fd = bench_port(b, &any, true, &port), peer = bench_peer(b, NULL, &from);
 
     if (b->family == ADDR_IPV6 && netns_missing() != NULL) {
         print_message("[          ] without ::2: %s\n", netns_missing());
@@ -318,7 +318,7 @@ static void the_local_address_is_not_told_unasked(void **state)
 {
     struct udp_bench *b = *state;
     struct addr port;
-    int fd = bench_port(b, NULL, false, &port), peer = bench_peer(b, NULL);
+    int fd = bench_port(b, NULL, false, &port), peer = bench_peer(b, NULL, NULL);
     const struct engine_run *runs;
 
     peer_says(b, peer, &port, 1, 50);
@@ -330,7 +330,7 @@ static void datagrams_of_several_local_addresses_stay_in_order(void **state)
 {
     struct udp_bench *b = *state;
     struct addr any = bench_ip(b, "0.0.0.0", "::", 0), port, to;
-    int fd = bench_port(b, &any, true, &port), peer = bench_peer(b, &to);
+    int fd = bench_port(b, &any, true, &port), peer = bench_peer(b, NULL, &to);
 
     if (b->family == ADDR_IPV6 && netns_missing() != NULL) {
         print_message("[          ] without ::2: %s\n", netns_missing());
@@ -352,7 +352,7 @@ static void the_numbers_add_up(void **state)
 {
     struct udp_bench *b = *state;
     struct addr port, from;
-    int fd = bench_port(b, NULL, false, &port), peer = bench_peer(b, &from);
+    int fd = bench_port(b, NULL, false, &port), peer = bench_peer(b, NULL, &from);
     const size_t lens[] = {10, 10, 10, 5, 0, 20};
     const struct engine_stats *s = &b->engine->stats;
 

@@ -1,11 +1,32 @@
-/* A configuration with a first line "# user source asked port dialled": the judgements agree. */
+/* A configuration with a first line "# user source asked port dialled": the judgements agree, here
+ * and at a relay that got the rules. */
 #undef NDEBUG
 #include <assert.h>
 #include <stdio.h>
+#include <stdlib.h>
 
+#include "shared/rules/rules_wire.h"
 #include "socksd/config_rules.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void relay_agrees(const struct rules *rules, struct rules_subject s, const struct dest *dest,
+                         const struct addr *to)
+{
+    const struct rules_subject anybody = {.command = SOCKS_UDP_ASSOCIATE};
+    struct n2_rules out;
+    struct rules *there;
+
+    s.command = SOCKS_UDP_ASSOCIATE;
+    assert(rules_export(rules, &s, &out) == 0);
+    assert(rules_import(&out, NULL, &there) == 0);
+    free((void *)(uintptr_t)out.items);
+    assert(rules_judge_datagram(rules, &s, dest).verdict ==
+           rules_judge_datagram(there, &anybody, dest).verdict);
+    assert(rules_judge_address(rules, &s, dest, to).verdict ==
+           rules_judge_address(there, &anybody, dest, to).verdict);
+    rules_free(there);
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -29,6 +50,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         assert(late.verdict != RULES_RESOLVE && late.rule <= rules_count(rules));
         assert(early.verdict != RULES_DENY || late.verdict == RULES_DENY);
         assert(early.verdict != RULES_ALLOW || late.rule == early.rule);
+        relay_agrees(rules, s, &dest, &to);
         rules_free(rules);
     }
     yaml_fini(&tree);

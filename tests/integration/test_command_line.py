@@ -8,6 +8,9 @@ import pytest
 from daemons import crypt_hash, program
 
 
+RELAYS = ["relayd-tcp", "relayd-udp"]
+
+
 def run(*arguments, name="socksd"):
     return subprocess.run([program(name), *map(str, arguments)], capture_output=True, text=True, timeout=30)
 
@@ -27,7 +30,8 @@ def check(tmp_path):
 
 def test_a_good_file_is_good(check):
     assert check(GOOD) == (0, "")
-    assert check({"n2": {"listen": ["ipc:///run/x"]}}, "relayd-tcp") == (0, "")
+    for relay in RELAYS:
+        assert check({"n2": {"listen": ["ipc:///run/x"]}}, relay) == (0, "")
 
 
 def test_checking_opens_nothing(check, sockets):
@@ -79,18 +83,31 @@ def test_a_bad_file_is_refused_with_its_place(check, text, where, about):
     assert said.count("\n") == 1
 
 
+@pytest.mark.parametrize("relay", RELAYS)
 @pytest.mark.parametrize("text, where", [
     ("relay:\n  ports: 5-4\n", "FILE:2:10"),
     ("n2:\n  listen: [tcp://127.0.0.1:1]\n", "FILE:2:3"),
     ("legs:\n  listen: [tcp://x]\n", "FILE:2:12"),
     ("relay:\n  engines: [warp]\n", "FILE:2:13"),
     ("relays: []\n", "FILE:1:1"),
-    ("relay:\n  fragments: true\n", "FILE:2:3"),  # another relay's
 ])
-def test_a_bad_file_of_a_relay_is_refused_with_its_place(check, text, where):
-    code, said = check(text, "relayd-tcp")
+def test_a_bad_file_of_a_relay_is_refused_with_its_place(check, text, where, relay):
+    code, said = check(text, relay)
     assert code == 2
-    assert said.startswith(f"relayd-tcp: {where}"), said
+    assert said.startswith(f"{relay}: {where}"), said
+
+
+@pytest.mark.parametrize("relay, others, key", [("relayd-tcp", "relayd-udp", "fragments: true"),
+                                                ("relayd-udp", "relayd-tcp", "pipes: 1")])
+def test_a_key_of_another_relay_is_refused(check, relay, others, key):
+    text = "n2:\n  listen: [ipc:///run/x]\nrelay:\n  %s\n" % key
+    assert check(text, others) == (0, "")
+    code, said = check(text, relay)
+    assert code == 2
+    assert said.startswith(f"{relay}: FILE:4:3: unknown key"), said
+    name = key.split(":")[0]
+    assert f"relay.{name}:" in run("--help-config", name=others).stdout
+    assert f"relay.{name}:" not in run("--help-config", name=relay).stdout
 
 
 def test_a_bad_user_file_is_refused_with_its_place(check, tmp_path):
@@ -119,14 +136,15 @@ def test_wrong_usage_is_2(arguments):
     assert done.returncode == 2 and done.stderr
 
 
+@pytest.mark.parametrize("relay", RELAYS)
 @pytest.mark.parametrize("arguments", [["--nonsense"], ["more"], [], ["--n2", "tcp://127.0.0.1:1"],
                                        ["--n2", "ipc:///x", "--parent-fd", "two"]])
-def test_wrong_usage_of_a_relay_is_2(arguments):
-    done = run(*arguments, name="relayd-tcp")
+def test_wrong_usage_of_a_relay_is_2(arguments, relay):
+    done = run(*arguments, name=relay)
     assert done.returncode == 2 and done.stderr
 
 
-@pytest.mark.parametrize("name", ["socksd", "relayd-tcp"])
+@pytest.mark.parametrize("name", ["socksd", *RELAYS])
 @pytest.mark.parametrize("option", ["--help", "--version", "--help-config"])
 def test_help_is_help(name, option):
     done = run(option, name=name)

@@ -56,9 +56,9 @@ def node_modules():
 
 
 def python_with(module):
-    """The words before a script's text, of a Python that has a module that Debian 12 lacks; or None.
+    """The words before the text of a script that imports what Debian 12 lacks; None if none can.
 
-    That is this one if it has it, or a later Debian's, run by its own loader and libraries.
+    That is this Python if it has the module, or a later Debian's, by its own loader and libraries.
     """
     root = put_by_setup("trixie")
     later = []
@@ -109,6 +109,15 @@ def addresses(output):
     return [(str(ipaddress.ip_address(host)), int(port)) for host, port in lines]
 
 
+def certificate(directory, name, *words):
+    """Files of a certificate that it has signed itself, and of its key."""
+    files = directory / f"{name}.crt", directory / f"{name}.key"
+    checked(run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", f"/CN={name}",
+                *words, "-out", files[0], "-keyout", files[1]))
+    return files
+
+
 class Conversation:
     """A client whose input and output are pipes."""
 
@@ -153,31 +162,16 @@ class Conversation:
         return rest
 
 
-class BindClient:
+class BindClient(Conversation):
     """A client that BINDs and converses as npm_socks.js and the script in test_perl.py do.
 
     It prints `bound HOST PORT` for the first reply and `peer HOST PORT` for the second one; then it
     prints `got LINE` for a line of the peer, answers `pong` and closes.
     """
 
-    def __init__(self, *command, env=None, prefix=()):
-        self._process = subprocess.Popen([str(word) for word in (*prefix, *command)],
-                                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                         stderr=subprocess.PIPE, text=True, env=environment(env))
-        self._end = threading.Timer(PATIENCE, self._process.kill)
-        self._end.start()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self._process.kill()
-        self._process.communicate()
-        self._end.cancel()
-
     def said(self, word):
         """The next line without its first word, which must be this one."""
-        line = self._process.stdout.readline().rstrip("\n")
+        line = self.line()
         first, _, rest = line.partition(" ")
         assert first == word, (line, self._process.communicate())
         return rest

@@ -1,10 +1,10 @@
 """Two peers of libtorrent as programs, for test_libtorrent.py; neither speaks TCP to the other.
 
-    libtorrent_peer.py seed FILE HOST                     prints `ready TORRENT PORT`, then serves
-                                                          until its input ends
+    libtorrent_peer.py seed FILE HOST
     libtorrent_peer.py fetch TORRENT DIRECTORY HOST PEER PEER_PORT '{"proxy_hostname": ..., ...}'
 
-HOST is one's own address. The torrent is printed and taken in hexadecimal digits.
+seed prints `ready TORRENT PORT`, the torrent in hexadecimal digits, and seeds until its input ends;
+fetch ends when it has everything. HOST is one's own address.
 """
 
 import json
@@ -39,7 +39,8 @@ def seed(path, host):
 
 
 def fetch(torrent, directory, host, peer, peer_port, settings):
-    here = session(host, {"min_reconnect_time": 1, "peer_connect_timeout": 5} | json.loads(settings))
+    soon = {"min_reconnect_time": 1, "peer_connect_timeout": 5}
+    here = session(host, soon | json.loads(settings))
     handle = here.add_torrent({"ti": lt.torrent_info(lt.bdecode(bytes.fromhex(torrent))),
                                "save_path": directory})
     deadline = time.monotonic() + 20

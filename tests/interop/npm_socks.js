@@ -11,8 +11,10 @@ const [command, proxy, host, port] = process.argv.slice(2);
 const client = new SocksClient({
   command,
   proxy: JSON.parse(proxy),
-  // The port that we shall send from is not known yet.
-  destination: command === 'associate' ? { host: '0.0.0.0', port: 0 } : { host, port: Number(port) },
+  // For associate it is where we shall send from, and that is not known yet.
+  destination: command === 'associate'
+    ? { host: '0.0.0.0', port: 0 }
+    : { host, port: Number(port) },
 });
 
 const say = (word, address) => console.log(`${word} ${address.host} ${address.port}`);

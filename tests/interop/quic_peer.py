@@ -1,11 +1,12 @@
 """Two peers that speak QUIC by aioquic, as programs for test_aioquic.py.
 
-    quic_peer.py serve HOST CERTIFICATE KEY FILE          prints `ready PORT`, then serves FILE until
-                                                          its input ends
-    quic_peer.py fetch HOST PORT CERTIFICATE PROXY PROXY_PORT [USER PASSWORD]     prints FILE
+    quic_peer.py serve HOST CERTIFICATE KEY FILE
+    quic_peer.py fetch HOST PORT CERTIFICATE PROXY PROXY_PORT [USER PASSWORD]
 
-aioquic knows nothing of proxies: what it sends passes Through, which adds RFC 1928's header, and what
-it is sent passes the other way.
+serve prints `ready PORT` and serves FILE until its input ends; fetch prints what it was served.
+
+aioquic knows nothing of proxies: what it sends passes Through, which adds the header of RFC 1928,
+and what comes passes the other way.
 """
 
 import asyncio

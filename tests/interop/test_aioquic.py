@@ -12,20 +12,15 @@ SCRIPT = pathlib.Path(__file__).with_name("quic_peer.py").read_text()
 CONTENT = targets.pattern(500000)
 
 pytestmark = [clients.needs("openssl", "openssl"),
-              pytest.mark.skipif(PYTHON is None, reason="no Python has aioquic, which no package of "
-                                 "Debian 12 brings: run tests/interop/setup build")]
+              pytest.mark.skipif(PYTHON is None, reason="aioquic is no package of Debian 12 and "
+                                 "not there: run tests/interop/setup build")]
 
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory):
     """Of a host that calls itself `server`."""
-    directory = tmp_path_factory.mktemp("quic")
-    key, certificate = directory / "key", directory / "certificate"
-    clients.checked(clients.run(
-        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
-        "-nodes", "-days", "2", "-subj", "/CN=server", "-addext", "subjectAltName=DNS:server",
-        "-keyout", key, "-out", certificate))
-    return certificate, key
+    return clients.certificate(tmp_path_factory.mktemp("quic"), "server", "-addext",
+                               "subjectAltName=DNS:server")
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ backend checked
     tcp-check connect send-proxy
     tcp-check send-binary 050100
     tcp-check expect binary 0500
-    server socksd {address} check inter 100ms
+    server socksd {address} check inter 100ms send-proxy-v2
 """
 
 

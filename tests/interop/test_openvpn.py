@@ -21,32 +21,30 @@ CONTENT = targets.pattern(1 << 20)
 
 @pytest.fixture(scope="session")
 def identities(tmp_path_factory):
-    """Two certificates of their own, and the fingerprint by which the other side knows each."""
+    """{name: (certificate, key, the fingerprint by which the other side knows it)}"""
     directory = tmp_path_factory.mktemp("openvpn")
-    fingerprints = {}
+    found = {}
     for name in ("server", "client"):
-        clients.checked(clients.run(
-            "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
-            "-nodes", "-days", "2", "-subj", f"/CN={name}", "-keyout", directory / f"{name}.key",
-            "-out", directory / f"{name}.crt"))
-        text = clients.checked(clients.run("openssl", "x509", "-in", directory / f"{name}.crt",
-                                           "-noout", "-fingerprint", "-sha256"))
-        fingerprints[name] = text.decode().strip().partition("=")[2]
-    return directory, fingerprints
+        certificate, key = clients.certificate(directory, name)
+        text = clients.checked(clients.run("openssl", "x509", "-in", certificate, "-noout",
+                                           "-fingerprint", "-sha256"))
+        found[name] = certificate, key, text.decode().strip().partition("=")[2]
+    return found
 
 
 class End:
     """One end of a tunnel."""
 
     def __init__(self, identities, name, peer, prefix, *words):
-        directory, fingerprints = identities
+        certificate, key, _ = identities[name]
+        words = ["--dev", "tun", "--proto", "udp4", "--suppress-timestamps",
+                 "--connect-retry-max", "1", "--cert", certificate, "--key", key,
+                 "--peer-fingerprint", identities[peer][2], *words]
+        path = os.pathsep.join([os.environ.get("PATH", ""), *clients.SBIN])
         self._process = subprocess.Popen(
-            [*prefix, "openvpn", "--dev", "tun", "--proto", "udp4", "--suppress-timestamps",
-             "--connect-retry-max", "1", "--key", directory / f"{name}.key", "--cert", directory / f"{name}.crt",
-             "--peer-fingerprint", fingerprints[peer], *[str(word) for word in words]],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, env=clients.environment(
-                {"PATH": os.pathsep.join([os.environ["PATH"], *clients.SBIN])}))
+            [*prefix, clients.program("openvpn"), *[str(word) for word in words]],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env=clients.environment({"PATH": path}))
         self._end = threading.Timer(clients.PATIENCE, self._process.kill)
         self._end.start()
         self._said = []

@@ -22,14 +22,15 @@ def socksify(tmp_path):
     def around(proxy, version, *words, auth=False):
         # Without LANROUTES=no, Dante takes loopback and our own networks for near, and goes direct.
         path = tmp_path / "socks.conf"
-        path.write_text(f"""
+        # "." is all names: the proxy resolves them, the client gets an address that stands for one.
+        path.write_text("resolveprotocol: fake\n" + "".join(f"""
 route {{
-    from: 0.0.0.0/0 to: 0.0.0.0/0 via: {proxy.host} port = {proxy.auth_port if auth else proxy.port}
+    from: 0.0.0.0/0 to: {to} via: {proxy.host} port = {proxy.auth_port if auth else proxy.port}
     proxyprotocol: socks_v{version}
     command: connect bind{" udpassociate" if version == 5 else ""}
     method: {"username" if auth else "none"}
 }}
-""")
+""" for to in ("0.0.0.0/0", ".")))
         env = {"SOCKS_CONF": str(path), "SOCKS_AUTOADD_LANROUTES": "no"}
         if auth:
             env |= {"SOCKS_USERNAME": proxy.user, "SOCKS_PASSWORD": proxy.password}
@@ -137,6 +138,14 @@ def test_socksify_takes_netcat_through_udp_associate(udp_proxy, udp_echo, udp_ac
 def test_socksify_takes_socat_through_udp_associate(udp_proxy, udp_echo, udp_access, socksify,
                                                     kind):
     words = ["socat", "-t", "0.1", "-", f"{kind}:{udp_echo.host}:{udp_echo.port}"]
+    count = assert_echoed(*socksify.around(udp_proxy, 5, *words))
+    udp_access(up=count, down=count)
+
+
+@needs_socat
+def test_socksify_takes_socat_to_a_name_that_only_the_proxy_knows(udp_proxy, udp_echo, udp_access,
+                                                                  socksify):
+    words = ["socat", "-t", "0.1", "-", f"UDP4:web.interop.test:{udp_echo.port}"]
     count = assert_echoed(*socksify.around(udp_proxy, 5, *words))
     udp_access(up=count, down=count)
 

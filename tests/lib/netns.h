@@ -1,5 +1,5 @@
-/* A network of this process's own, where a test may make routes and devices as it needs them. Sockets
- * made before stay where they were. */
+/* A network of this process's own, where a test may make routes and devices as it needs them.
+ * Sockets made before stay where they were. */
 #pragma once
 
 /* Loopback is up, with ::2 beside ::1. NULL, or why it cannot be had: then nothing has changed.

@@ -96,17 +96,17 @@ static int socket_open(struct udp_bench *b, const struct addr *at, struct addr *
     return fd;
 }
 
-int bench_port(struct udp_bench *b, const struct addr *ip, bool want_local, struct addr *ret)
+int bench_port(struct udp_bench *b, const struct addr *at, bool want_local, struct addr *ret)
 {
-    int fd = socket_open(b, ip, ret);
+    int fd = socket_open(b, at, ret);
 
     assert_int_equal(engine_prepare(b->engine, fd, b->family, want_local), 0);
     return fd;
 }
 
-int bench_peer(struct udp_bench *b, struct addr *ret)
+int bench_peer(struct udp_bench *b, const struct addr *at, struct addr *ret)
 {
-    return socket_open(b, NULL, ret);
+    return socket_open(b, at, ret);
 }
 
 struct addr bench_nobody(struct udp_bench *b)

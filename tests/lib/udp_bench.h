@@ -33,10 +33,10 @@ int udp_bench_clear(void **state);
 
 /* The one of the bench's family, with a port. */
 struct addr bench_ip(const struct udp_bench *b, const char *ipv4, const char *ipv6, uint16_t port);
-/* The engine's socket, bound to ip (port 0: any; NULL: loopback, any port); *ret (may be NULL) is
+/* The engine's socket, bound to `at` (port 0: any; NULL: loopback, any port); *ret (may be NULL) is
  * where it is. Closed with the bench, as is a peer. */
-int bench_port(struct udp_bench *b, const struct addr *ip, bool want_local, struct addr *ret);
-int bench_peer(struct udp_bench *b, struct addr *ret);
+int bench_port(struct udp_bench *b, const struct addr *at, bool want_local, struct addr *ret);
+int bench_peer(struct udp_bench *b, const struct addr *at, struct addr *ret);
 /* A loopback address where nobody listens. */
 struct addr bench_nobody(struct udp_bench *b);
 
@@ -51,7 +51,8 @@ void bench_hears(struct udp_bench *b, int fd, const struct addr *from, uint32_t 
 size_t bench_receive(struct udp_bench *b, int fd, const struct engine_run **ret);
 
 void peer_says(struct udp_bench *b, int fd, const struct addr *to, uint32_t number, size_t len);
-/* As one send with UDP_SEGMENT: numbers go up by one with each segment. False: not on this kernel. */
+/* As one send with UDP_SEGMENT: numbers go up by one with each segment. False: not on this kernel.
+ */
 bool peer_says_run(struct udp_bench *b, int fd, const struct addr *to, uint32_t number, size_t len,
                    uint16_t segment);
 /* The next one is that datagram; who sent it. */

@@ -24,7 +24,8 @@ static const uint8_t ticket[N2_TICKET_LEN] = {
 
 static const uint64_t relay_epoch = UINT64_C(0x99aabbccddeeff01);
 static const struct n2_limits limits = {15000, 3600000, 600000, UINT64_C(1) << 40};
-static const struct n2_counters counters = {150, UINT64_C(5000000000), 61000};
+static const struct n2_counters counters = {
+    .octets_up = 150, .octets_down = UINT64_C(5000000000), .duration_ms = 61000};
 static const char *const features[] = {"bind-port", "octet-limit"};
 
 static struct addr at(const char *text)
@@ -217,6 +218,59 @@ static void update_release_watch_and_inventory_are_as_python_encodes_them(void *
     request_is("n2_request_release", &h, &release, 1);
     request_is("n2_request_watch", &h, &watch, 1);
     request_is("n2_request_inventory", &h, &inventory, 1);
+}
+
+static struct prefix network(const char *text)
+{
+    struct prefix p;
+
+    assert_true(prefix_parse(text, &p));
+    return p;
+}
+
+static void an_open_and_an_update_with_rules_are_as_python_encodes_them(void **state)
+{
+    static const char *const datagram_rules[] = {"datagram-rules"};
+    static const char *const names[] = {"ntp.example.net", ".pool.example.org"};
+    static const struct port_span ports[] = {{53, 53}, {1024, 65535}};
+    const struct prefix denied[] = {network("192.0.2.0/24"), network("2001:db8::/32")};
+    const struct prefix allowed[] = {network("0.0.0.0/0"), network("10.1.0.0/16")};
+    const struct n2_rule items[] = {
+        {.networks = denied, .network_count = 2, .any_port = true},
+        {.allow = true, .names = names, .name_count = 2, .ports = ports, .port_count = 2},
+        {.allow = true,
+         .networks = allowed,
+         .network_count = 2,
+         .special = &allowed[1],
+         .special_count = 1,
+         .any_port = true},
+        {.allow = true, .any_destination = true, .opens_special = true, .any_port = true},
+    };
+    const struct n2_rules rules = {items, COUNT(items)};
+    const struct addr to = at("192.0.2.7:40000");
+    const struct n2_open open = {.association = id2,
+                                 .kind = N2_UDP,
+                                 .ptcl = 17,
+                                 .client = at("192.0.2.7:0"),
+                                 .client_local = at("127.0.0.1:1080"),
+                                 .destinations = &to,
+                                 .destination_count = 1,
+                                 .limits = limits,
+                                 .owner = "alice",
+                                 .rules = &rules};
+    const struct n2_call opened = {.id = 310,
+                                   .remaining_ms = 2000,
+                                   .what = N2_OPEN,
+                                   .must_understand = datagram_rules,
+                                   .must_count = 1,
+                                   .u.open = &open};
+    const struct n2_call updated = {
+        .id = 311, .remaining_ms = 2000, .what = N2_UPDATE, .u.update = {id2, 4, limits, &rules}};
+    const struct n2_head h = head();
+    (void)state;
+
+    request_is("n2_request_open_udp", &h, &opened, 1);
+    request_is("n2_request_update_rules", &h, &updated, 1);
 }
 
 static void calls_appended_one_by_one_are_one_message(void **state)
@@ -467,6 +521,7 @@ int main(void)
         cmocka_unit_test(an_open_with_every_field_is_as_python_encodes_it),
         cmocka_unit_test(an_open_of_bind_with_a_port_and_no_address_is_as_python_encodes_it),
         cmocka_unit_test(update_release_watch_and_inventory_are_as_python_encodes_them),
+        cmocka_unit_test(an_open_and_an_update_with_rules_are_as_python_encodes_them),
         cmocka_unit_test(calls_appended_one_by_one_are_one_message),
         cmocka_unit_test(fields_that_nobody_uses_yet_do_no_harm),
         cmocka_unit_test(a_hello_answer_is_as_python_encodes_it),
