@@ -25,7 +25,7 @@ static bool refuse(struct line *l)
     return false;
 }
 
-/* The last two octets that a line may have are its end. */
+/* The last but one that a line may have is the CR, behind which nothing but the LF is taken. */
 static bool next(struct line *l, char *ret)
 {
     if (l->at == l->len) {
@@ -33,7 +33,7 @@ static bool next(struct line *l, char *ret)
         return false;
     }
     *ret = (char)l->buf[l->at];
-    if ((l->at == PROXY_V1_MAX - 2 && *ret != '\r') || (l->at == PROXY_V1_MAX - 1 && *ret != '\n'))
+    if (l->at == PROXY_V1_MAX - 2 && *ret != '\r')
         return refuse(l);
     l->at++;
     return true;

@@ -136,21 +136,35 @@ static struct rules_result judge_association(const struct rules *rules, const st
  * query more, never a connection more, for the address is judged in any case. */
 #define SEARCH_MAX 16384
 
+struct search {
+    const struct query *q;
+    unsigned budget;
+    unsigned count;
+    const struct rule *rules[RULES_MAX]; /* those that fit subject and port */
+};
+
+static void search_init(struct search *s, const struct rules *rules, const struct query *q)
+{
+    s->q = q;
+    s->budget = SEARCH_MAX;
+    s->count = 0;
+    for (unsigned i = 0; i < rules->count; i++)
+        if (subject_fits(rules->items[i], q) && port_fits(rules->items[i], q))
+            s->rules[s->count++] = rules->items[i];
+}
+
 /* True if an address in region may be allowed by the rules from index on, for a name that fits the
  * names that it fits. Cuts the region where a rule takes a part of it, so the answer is exact. */
-static bool some_address_passes(const struct rules *rules, const struct query *q, unsigned index,
-                                const struct prefix *region, unsigned *budget)
+static bool some_address_passes(struct search *s, unsigned index, const struct prefix *region)
 {
-    for (unsigned i = index; i < rules->count; i++) {
-        const struct rule *r = rules->items[i];
+    for (unsigned i = index; i < s->count; i++) {
+        const struct rule *r = s->rules[i];
         enum set_cover cover = SET_ALL;
 
-        if (*budget == 0)
+        if (s->budget == 0)
             return true;
-        --*budget;
-        if (!subject_fits(r, q) || !port_fits(r, q))
-            continue;
-        if (r->matchers & RULE_TO && !name_fits(r, q))
+        s->budget--;
+        if (r->matchers & RULE_TO && !name_fits(r, s->q))
             cover = netset_cover(&r->nets, region);
         if (cover == SET_ALL)
             return r->action == RULES_ACTION_ALLOW &&
@@ -160,22 +174,29 @@ static bool some_address_passes(const struct rules *rules, const struct query *q
             struct prefix half = *region;
 
             half.bits++;
-            if (some_address_passes(rules, q, i, &half, budget))
+            if (some_address_passes(s, i, &half))
                 return true;
             half.ip[region->bits / 8] |= (uint8_t)(0x80u >> region->bits % 8);
-            return some_address_passes(rules, q, i, &half, budget);
+            return some_address_passes(s, i, &half);
         }
     }
     return false;
+}
+
+static bool any_address_passes(const struct rules *rules, const struct query *q)
+{
+    static const struct prefix ipv4 = {.family = ADDR_IPV4}, ipv6 = {.family = ADDR_IPV6};
+    struct search s;
+
+    search_init(&s, rules, q);
+    return some_address_passes(&s, 0, &ipv4) || some_address_passes(&s, 0, &ipv6);
 }
 
 /* The first rule that decides whatever the address is; and if rules before it depend on the
  * address, whether any address passes. */
 static struct rules_result judge_name(const struct rules *rules, const struct query *q)
 {
-    static const struct prefix ipv4 = {.family = ADDR_IPV4}, ipv6 = {.family = ADDR_IPV6};
     struct rules_result last = by_default, first_denial = by_default;
-    unsigned budget = SEARCH_MAX;
     bool depends = false;
 
     for (unsigned i = 0; i < rules->count; i++) {
@@ -195,8 +216,7 @@ static struct rules_result judge_name(const struct rules *rules, const struct qu
     }
     if (!depends)
         return last;
-    if (some_address_passes(rules, q, 0, &ipv4, &budget) ||
-        some_address_passes(rules, q, 0, &ipv6, &budget))
+    if (any_address_passes(rules, q))
         return (struct rules_result){RULES_RESOLVE, 0, "needs_address"};
     return last.verdict == RULES_DENY ? last : first_denial;
 }

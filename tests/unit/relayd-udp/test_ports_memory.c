@@ -10,7 +10,7 @@
 #include <string.h>
 
 static int allowed = -1; /* allocations until they fail; -1: they do not */
-static bool arrays_fail;
+static bool arrays_fail; /* but for those that a table begins with */
 
 static bool may_allocate(void)
 {
@@ -28,7 +28,7 @@ static void *scarce_malloc(size_t size)
 
 static void *scarce_calloc(size_t count, size_t size)
 {
-    return may_allocate() && !(arrays_fail && count > 1) ? calloc(count, size) : NULL;
+    return may_allocate() && !(arrays_fail && count > 16) ? calloc(count, size) : NULL;
 }
 
 #define malloc scarce_malloc
@@ -148,6 +148,25 @@ static void tables_that_cannot_grow_are_fuller_and_right(void **state)
     ports_free(p);
 }
 
+static void keys_in_one_bucket_are_told_apart(void **state)
+{
+    struct ports_claim c, *found;
+    struct ports *p;
+
+    (void)state;
+    arrays_fail = true;
+    p = ports_of(300, 301, 0);
+    for (uint16_t i = 1; i <= 200; i++) {
+        assert_int_equal(take(p, &c, v4(i % 3, i), "", 0), PORTS_OK);
+        ports_release(p, &c, 0);
+        assert_int_equal(find(p, v4(i % 3, i), c.port, &found), PORTS_LATE);
+        assert_int_equal(find(p, v4(i % 3, i), (uint16_t)(601 - c.port), &found), PORTS_STRANGER);
+        assert_int_equal(find(p, v4((i + 1) % 3, i), c.port, &found), PORTS_STRANGER);
+        assert_int_equal(find(p, v4(i % 3, i + 1), c.port, &found), PORTS_STRANGER);
+    }
+    ports_free(p);
+}
+
 static void without_memory_the_oldest_key_makes_room(void **state)
 {
     struct ports *p = ports_of(300, 300, 0);
@@ -187,6 +206,7 @@ int main(void)
         cmocka_unit_test_teardown(a_claim_fails_cleanly_at_every_place, give_back),
         cmocka_unit_test_teardown(once_a_port_is_usable_nothing_can_fail, give_back),
         cmocka_unit_test_teardown(tables_that_cannot_grow_are_fuller_and_right, give_back),
+        cmocka_unit_test_teardown(keys_in_one_bucket_are_told_apart, give_back),
         cmocka_unit_test_teardown(without_memory_the_oldest_key_makes_room, give_back),
     };
 

@@ -591,6 +591,10 @@ static void a_checksum_has_four_octets(void **state)
         put(&b, TLVS_AT, (const uint8_t[]){3, 0, n}, 3);
         assert_int_equal(block_verdict(&b, NULL), PROXY_BAD); /* too short, too long, wrong */
     }
+    /* Right, computed elsewhere, and one octet too many. */
+    struct block b = with_tlvs(8);
+    put(&b, TLVS_AT, (const uint8_t[]){3, 0, 5, 0xea, 0xbf, 0xbf, 0x98, 'x'}, 8);
+    assert_int_equal(block_verdict(&b, NULL), PROXY_BAD);
 }
 
 static void a_checksum_may_stand_anywhere_but_only_once(void **state)
