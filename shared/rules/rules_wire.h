@@ -1,13 +1,11 @@
 /* Rules on their way from the server, who knows the subject, to a relay that judges datagrams.
  *
- *   struct rules + subject ── rules_export ──► struct n2_rules ═ N2 ═► rules_import ──► struct
- * rules
+ *   rules + subject ── rules_export ──► struct n2_rules ═ N2 ═► rules_import ──► rules
  *
  * What travels is about destinations only: rules that do not concern the subject are left out, and
  * of the others users, groups, from and commands are gone. For every destination
  * rules_judge_datagram and rules_judge_address give the same verdict with the original and its
- * subject as with the import and any subject. (One exception: where judging a name gives up on a
- * very long list, the original says RESOLVE, and the shorter import may know that it is DENY.) */
+ * subject as with the import and any subject. */
 #pragma once
 
 #include "shared/base/err.h"

@@ -11,6 +11,7 @@ import time
 import pytest
 
 import socks
+import udp
 from daemons import program, wait_until
 
 BALANCER, STRANGER = "127.0.0.1", "127.0.0.2"
@@ -393,6 +394,29 @@ def test_bind_is_told_where_the_client_had_come_to(start, sockets, header, host)
     assert first.code == socks.SUCCEEDED and first.host == host
     sockets.keep(socks.dial((first.host, first.port)))
     assert socks.read_reply5(client).code == socks.SUCCEEDED
+
+
+@pytest.mark.parametrize("header", [v1("127.0.0.3", "127.0.0.9"), v2("127.0.0.3", "127.0.0.9")],
+                         ids=["v1", "v2"])
+def test_datagrams_come_from_the_client_and_not_from_the_balancer(start, sockets, header):
+    system = start(relays=0, udp=1, listeners=[LISTENER])
+    target, balancer, client = [sockets.keep(udp.udp_socket(host))
+                                for host in ("127.0.0.1", BALANCER, "127.0.0.3")]
+    control, reply = ask(system, sockets, header + socks.greeting5(0)
+                         + socks.request5(socks.UDP_ASSOCIATE, "0.0.0.0", 0))
+    assert reply.code == socks.SUCCEEDED
+    to = udp.header(*target.getsockname())
+    balancer.sendto(to + b"not mine", (reply.host, reply.port))
+    client.sendto(to + b"mine", (reply.host, reply.port))
+    octets, outer = target.recvfrom(100)
+    assert octets == b"mine"
+    target.sendto(b"back", outer)
+    assert udp.parse(client.recv(100))[2] == b"back"
+    came_via = via(control)
+    control.close()
+    record = system.access(command="udp-associate")
+    assert record["client"] == f"127.0.0.3:{PORT}" and record["via"] == came_via
+    assert record["datagrams_up"] == "1"
 
 
 # --------------------------------------------------------------------------------- configuration

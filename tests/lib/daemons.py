@@ -2,6 +2,7 @@
 
     system = System(directory)                      one socksd, one relayd-tcp, on ephemeral ports
     system = System(directory, relays=2, users={"alice": "secret"}, rules=[...])
+    system = System(directory, relays=0, udp=1)     one socksd, one relayd-udp
     system.address                                  where clients connect
     system.access(destination="127.0.0.1:80")       waits for the access record
     system.close()                                  ends all; fails on leaks and sanitizer reports
@@ -304,24 +305,27 @@ def alive(pid):
 
 
 class Relay(Daemon):
-    """relayd-tcp by itself, with private sockets. config: relayd-tcp's, as a dict."""
+    """A relay by itself, with private sockets. config: its own, as a dict."""
 
-    def __init__(self, directory, name="relay-0", config=None, prefix=(), arguments=()):
+    def __init__(self, directory, name="relay-0", config=None, prefix=(), arguments=(),
+                 kind="relayd-tcp"):
         directory = pathlib.Path(directory)
         self.url = f"ipc://{directory}/{name}.n2"
-        self.legs = f"unix:{directory}/{name}.legs"
+        self.legs = f"unix:{directory}/{name}.legs" if kind == "relayd-tcp" else None
         status = f"{directory}/{name}.status"
-        whole = {"n2": {}, "legs": {"listen": [self.legs]}, "relay": {"id": name}, "status": {}}
+        whole = {"n2": {}, "relay": {"id": name}, "status": {}}
+        if self.legs:
+            whole["legs"] = {"listen": [self.legs]}
         merge(whole, copy.deepcopy(config or {}))
         whole["status"].setdefault("listen", []).append(f"unix:{status}")
         whole["n2"].setdefault("listen", [self.url])
         self.config_path = directory / f"{name}.yaml"
         self.config_path.write_text(json.dumps(whole))
-        super().__init__(name, [program("relayd-tcp"), "-c", self.config_path, *arguments], directory,
+        super().__init__(name, [program(kind), "-c", self.config_path, *arguments], directory,
                          prefix, status)
         self.wait_started()
-        # Beside these, one server costs it two: a connection for calls and one for legs.
-        self.at_rest = len(self.descriptors()) + 2
+        # Beside these, one server costs it a connection for calls and one for legs.
+        self.at_rest = len(self.descriptors()) + (2 if self.legs else 1)
 
 
 class StubRelay(Daemon):
@@ -404,6 +408,7 @@ class System:
     """One socksd and its relays.
 
     relays      how many relayd-tcp by url
+    udp         how many relayd-udp by url; udp_relay: their configuration
     spawn       how many relayd-tcp as children of socksd
     urls        further relays that run already (a StubRelay's url)
     relay       configuration of every relay, as a dict
@@ -415,13 +420,17 @@ class System:
 
     def __init__(self, directory=None, relays=1, spawn=0, urls=(), relay=None, server=None, rules=None,
                  users=None, listeners=None, prefix=(), server_prefix=None, relay_prefix=None,
-                 wait=True, ready=None, stderr=None):
+                 wait=True, ready=None, stderr=None, udp=0, udp_relay=None):
         self._own = directory is None
         self.directory = pathlib.Path(directory or tempfile.mkdtemp(prefix="sys-"))
         self.daemons = []
         self.expect_clean = True    # at close; a test that kills a daemon need not care
         self._closed = False
         try:
+            self.relays = []
+            relay_words = prefix if relay_prefix is None else relay_prefix
+            for number in range(udp):
+                self.add_udp_relay(f"udp-{number}", udp_relay, relay_words)
             self._start(relays, spawn, urls, relay, server, rules, users, listeners,
                         prefix if server_prefix is None else server_prefix,
                         prefix if relay_prefix is None else relay_prefix, wait, ready, stderr)
@@ -436,7 +445,6 @@ class System:
 
     def _start(self, relays, spawn, urls, relay, server, rules, users, listeners, server_prefix,
                relay_prefix, wait, ready, stderr):
-        self.relays = []
         for number in range(relays):
             self.add_relay(f"relay-{number}", relay, relay_prefix)
         config = {"id": "socksd-test",
@@ -460,12 +468,20 @@ class System:
         if not wait:
             return
         self.address = split_address(self.server.started["listen"])
-        self.server.wait_relays(relays + len(urls) + spawn if ready is None else ready)
+        self.server.wait_relays(len(self.relays) + len(urls) + spawn if ready is None else ready)
         if ready is None:
             self.server.at_rest = len(self.server.descriptors())
 
     def add_relay(self, name, config=None, prefix=()):
         relay = Relay(self.directory, name, config, prefix)
+        self.relays.append(relay)
+        self.daemons.append(relay)
+        return relay
+
+    def add_udp_relay(self, name, config=None, prefix=()):
+        """What has ended rests only shortly, so that tests need not wait for it."""
+        whole = merge({"relay": {"port-rest": "300ms"}}, copy.deepcopy(config or {}))
+        relay = Relay(self.directory, name, whole, prefix, kind="relayd-udp")
         self.relays.append(relay)
         self.daemons.append(relay)
         return relay
@@ -484,7 +500,7 @@ class System:
         """The same name and sockets, a new process."""
         assert not relay.alive()
         self.relays.remove(relay)
-        fresh = Relay(self.directory, relay.name, config, prefix)
+        fresh = Relay(self.directory, relay.name, config, prefix, kind=relay.program)
         self.relays.append(fresh)
         self.daemons.append(fresh)
         return fresh
@@ -536,7 +552,8 @@ class System:
             if not daemon.alive() or not daemon.status_path:
                 continue
             load = daemon.status()["load"]
-            held[daemon.name] = load.get("sessions", 0) + load["associations"]
+            held[daemon.name] = load.get("sessions", 0) + load.get("controls", 0) + \
+                load["associations"]
         for path in (self.directory / "run").glob("*.status"):      # children of socksd
             with contextlib.suppress(OSError):
                 load = json.loads(http_get(str(path), "/status")[1])["load"]
@@ -576,10 +593,12 @@ class System:
 
 
 def _restored(daemon):
-    """Its descriptors are as few as at the start, pipes that it keeps for later aside."""
+    """Its descriptors are as few as at the start, pipes and ports that it keeps for later aside."""
     def restored():
-        pipes = 2 * sum(v for k, v in daemon.metrics().items() if k.startswith("relayd_pipes{"))
-        return len(daemon.descriptors()) - pipes <= daemon.at_rest
+        metrics = daemon.metrics()
+        kept = 2 * sum(v for k, v in metrics.items() if k.startswith("relayd_pipes{"))
+        kept += metrics.get('relayd_client_ports{state="open"}', 0)
+        return len(daemon.descriptors()) - kept <= daemon.at_rest
     with contextlib.suppress(AssertionError):
         return wait_until(restored, timeout=10)
     return False

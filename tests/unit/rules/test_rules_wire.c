@@ -261,6 +261,38 @@ static void a_relay_judges_every_datagram_as_the_server_would(void **state)
     }
 }
 
+/* The search for an address that may pass is bounded: what does not concern the subject must not
+ * count, for it is not sent. */
+static void rules_for_others_do_not_shorten_the_search(void **state)
+{
+    struct rules_subject subject = {.source = ip("10.0.0.1"), .command = SOCKS_UDP_ASSOCIATE};
+    const struct rules_subject anybody = {.command = SOCKS_UDP_ASSOCIATE};
+    struct dest dest = to_name("x.example", 53);
+    struct rules *here = rules_new(), *there;
+    struct n2_rules out;
+    char text[64];
+
+    (void)state;
+    struct rule *deny = rules_add(here, RULES_ACTION_DENY);
+    for (unsigned i = 0; i < 1000; i++)
+        assert_int_equal(rule_add_user(rules_add(here, RULES_ACTION_ALLOW), "bob", NULL), 0);
+    struct rule *allow = rules_add(here, RULES_ACTION_ALLOW);
+    for (unsigned i = 0; i < 20; i++) {
+        snprintf(text, sizeof(text), "20.%u.7.0/24", i);
+        assert_int_equal(rule_add_to(deny, text, NULL), 0);
+        assert_int_equal(rule_add_to(allow, text, NULL), 0);
+    }
+    rules_seal(here);
+    assert_int_equal(rules_export(here, &subject, &out), 0);
+    assert_int_equal(out.count, 2);
+    there = imported(out.items, out.count);
+    assert_int_equal(rules_judge_datagram(there, &anybody, &dest).verdict, RULES_DENY);
+    assert_int_equal(rules_judge_datagram(here, &subject, &dest).verdict, RULES_DENY);
+    rules_free(there);
+    free_items(&out);
+    rules_free(here);
+}
+
 static void what_was_imported_is_exported_again_as_it_is(void **state)
 {
     const struct rules_subject anybody = {.command = SOCKS_UDP_ASSOCIATE};
@@ -621,6 +653,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_relay_judges_every_datagram_as_the_server_would),
+        cmocka_unit_test(rules_for_others_do_not_shorten_the_search),
         cmocka_unit_test(what_was_imported_is_exported_again_as_it_is),
         cmocka_unit_test(only_the_rules_that_concern_the_subject_are_sent),
         cmocka_unit_test(what_stands_behind_a_rule_that_fits_everything_is_not_sent),
