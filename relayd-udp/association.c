@@ -313,6 +313,8 @@ static void open_association(struct association *a, const struct n2_open *o)
     sm_move(&a->sm, hinted ? ASSOC_LOCKED : ASSOC_UNLOCKED);
     loop_timer_start(r->base.loop, &a->timer, r->config.unused_ms);
     r->base.counts.opened[N2_UDP]++;
+    if (hinted)
+        n2_grant_locked(a->grant, &a->claim.client);
     n2_grant_listening(a->grant, &a->bound, r->engine->ops->name);
 }
 

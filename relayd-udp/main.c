@@ -92,7 +92,7 @@ static void stop(struct relay *r)
     struct udp_relay *u = udp_of(r);
 
     resolver_free(u->resolver);
-    loop_timer_stop(r->loop, &u->sweep);
+    sweep_stop(u);
     client_ports_free(u->client_ports);
     ports_free(u->ports);
     engine_free(u->engine);

@@ -33,3 +33,9 @@ void sweep_start(struct udp_relay *r)
     wheel_timer_init(&r->sweep, on_sweep);
     loop_timer_start(r->base.loop, &r->sweep, SWEEP_MS);
 }
+
+void sweep_stop(struct udp_relay *r)
+{
+    if (r->sweep.fire != NULL)
+        loop_timer_stop(r->base.loop, &r->sweep);
+}

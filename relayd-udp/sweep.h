@@ -5,3 +5,5 @@
 #include "relayd-udp/udp_relay.h"
 
 void sweep_start(struct udp_relay *r);
+/* Harmless when it was never started. */
+void sweep_stop(struct udp_relay *r);

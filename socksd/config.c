@@ -82,6 +82,9 @@ static int check_listener(void *object, const struct yaml_node *at, struct err *
     if (offers(k, METHOD_NONE) && !addr_is_loopback(&k->listen) && !k->insecure)
         return yaml_err(at, e, "method none on an address that is not loopback opens a proxy to "
                                "everybody: needs `insecure: true`");
+    if (offers(k, METHOD_NONE) && k->proxy.from.count > 0 && !k->insecure)
+        return yaml_err(at, e, "method none behind a balancer opens a proxy to everybody: needs "
+                               "`insecure: true`");
     derive_policy(k);
     return 0;
 }

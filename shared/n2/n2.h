@@ -221,7 +221,7 @@ struct n2_event {
     uint8_t association[ID_LEN];
     struct n2_open_answer opened; /* OPENED */
     struct n2_refusal failed;     /* FAILED */
-    struct addr peer;             /* PEER, LOCKED */
+    struct addr peer;             /* PEER, LOCKED, ENDED of UDP */
     enum n2_end end;              /* ENDED */
     struct n2_counters counters;
 };
@@ -301,6 +301,7 @@ struct n2_answer {
         struct {
             bool known;
             struct n2_counters counters;
+            struct addr client; /* UDP */
         } release;
         struct n2_watch_answer watch;
         struct n2_inventory_answer inventory;

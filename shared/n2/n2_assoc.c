@@ -236,6 +236,14 @@ static void refused(struct n2_assoc *a, const struct n2_refusal *r)
         ops->refused(a, r);
 }
 
+static void locked(struct n2_assoc *a, const struct addr *client)
+{
+    bool opened = a->state == N2_ASSOC_OPENED || a->state == N2_ASSOC_FINISHING;
+
+    if (a->kind == N2_UDP && opened && client->family != ADDR_NONE && a->ops->locked != NULL)
+        a->ops->locked(a, client);
+}
+
 static void finished(struct n2_assoc *a, const struct n2_answer *answer)
 {
     static const struct n2_counters none;
@@ -244,6 +252,8 @@ static void finished(struct n2_assoc *a, const struct n2_answer *answer)
 
     if (answer->what != N2_RELEASE)
         send_release(a->client, a->node.id); /* it may still be there */
+    else
+        locked(a, &answer->u.release.client);
     leave(a);
     ops->ended(a, N2_END_RELEASED, known ? &answer->u.release.counters : &none);
 }
@@ -310,8 +320,7 @@ void n2_assoc_take_event(struct n2_client *c, const struct n2_event *e)
             opened(a, &e->opened);
         break;
     case N2_EVENT_LOCKED:
-        if (a->state == N2_ASSOC_OPENED && ops->locked != NULL)
-            ops->locked(a, &e->peer);
+        locked(a, &e->peer);
         break;
     case N2_EVENT_FAILED:
         if (a->state != N2_ASSOC_ATTACHED)
@@ -322,6 +331,7 @@ void n2_assoc_take_event(struct n2_client *c, const struct n2_event *e)
             ops->peer(a, &e->peer);
         break;
     case N2_EVENT_ENDED:
+        locked(a, &e->peer);
         leave(a);
         ops->ended(a, e->end, &e->counters);
         break;

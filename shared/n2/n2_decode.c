@@ -414,7 +414,7 @@ static bool get_answer(struct n2_arena *a, const N2__V1__Answer *m, struct n2_an
         ret->what = N2_RELEASE;
         ret->u.release.known = m->release->counters != NULL;
         get_counters(m->release->counters, &ret->u.release.counters);
-        return true;
+        return get_endpoint(m->release->client, &ret->u.release.client);
     case N2__V1__ANSWER__WHAT_WATCH:
         ret->what = N2_WATCH;
         return get_watch_answer(a, m->watch, &ret->u.watch);

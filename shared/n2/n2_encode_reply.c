@@ -119,7 +119,7 @@ static void put_event(struct buf *watch, const struct n2_event *e)
     }
     if (e->type == N2_EVENT_FAILED)
         m.failed = refusal(&e->failed, &failed);
-    if (e->type == N2_EVENT_PEER || e->type == N2_EVENT_LOCKED)
+    if (e->type == N2_EVENT_PEER || e->type == N2_EVENT_LOCKED || e->type == N2_EVENT_ENDED)
         m.peer = enc_endpoint(&e->peer, &peer);
     if (e->type == N2_EVENT_ENDED) {
         m.end = (N2__V1__End)e->end;
@@ -243,6 +243,7 @@ void n2_put_answer(struct buf *b, const struct n2_answer *answer)
     case N2_RELEASE:
         if (answer->u.release.known)
             release.counters = counters(&answer->u.release.counters, &count);
+        release.client = enc_endpoint(&answer->u.release.client, &peer);
         a.what_case = N2__V1__ANSWER__WHAT_RELEASE;
         a.release = &release;
         break;

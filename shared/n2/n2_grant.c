@@ -116,7 +116,9 @@ void n2_grant_locked(struct n2_grant *g, const struct addr *client)
 {
     struct n2_event e = {.type = N2_EVENT_LOCKED, .peer = *client};
 
-    event(g, &e);
+    g->peer = *client;
+    if (!g->in_call)
+        event(g, &e);
 }
 
 void n2_grant_refused(struct n2_grant *g, enum n2_refusal_code code, enum n2_cause cause,
@@ -135,6 +137,8 @@ void n2_grant_ended(struct n2_grant *g, enum n2_end why, const struct n2_counter
 {
     struct n2_event e = {.type = N2_EVENT_ENDED, .end = why, .counters = *counters};
 
+    if (g->kind == N2_UDP)
+        e.peer = g->peer;
     g->refused = (struct n2_refusal){.code = N2_EXPIRED, .text = "ended"};
     /* Who releases has the answer of its Release. */
     if (why != N2_END_RELEASED)
@@ -158,4 +162,6 @@ void n2_grant_answer(const struct n2_grant *g, struct n2_answer *ret)
     ret->u.open = (struct n2_open_answer){0};
     if (g->state != N2_GRANT_PENDING)
         ret->u.open = (struct n2_open_answer){true, g->bound, g->peer, g->engine, g->ticket};
+    if (g->kind == N2_UDP) /* the client's: it may come between the first answer and this one */
+        ret->u.open.peer = (struct addr){0};
 }

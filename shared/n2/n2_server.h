@@ -109,7 +109,7 @@ void n2_grant_opened(struct n2_grant *g, const struct addr *bound, const struct 
                      const char *engine);
 /* As n2_grant_opened, but no leg may come yet (BIND: until n2_grant_peer; UDP: ever). */
 void n2_grant_listening(struct n2_grant *g, const struct addr *bound, const char *engine);
-/* Out-of-band: no leg ever comes. The client's address is known now, or another. */
+/* UDP: the client's address and port are known now, or others. Within open: an event is not needed. */
 void n2_grant_locked(struct n2_grant *g, const struct addr *client);
 /* BIND: the peer has come, a leg may come. */
 void n2_grant_peer(struct n2_grant *g, const struct addr *peer);

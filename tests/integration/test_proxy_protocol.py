@@ -19,7 +19,7 @@ CLIENT, CLIENT6 = "198.51.100.7", "2001:db8::7"
 FRONT, FRONT6 = "203.0.113.1", "2001:db8:1::1"          # where clients reach the balancer
 PORT = 56324
 
-LISTENER = {"listen": "127.0.0.1:0", "proxy-protocol": {"from": [BALANCER]}}
+LISTENER = {"listen": "127.0.0.1:0", "insecure": True, "proxy-protocol": {"from": [BALANCER]}}
 AT_ONCE = {**LISTENER, "defer-accept": False}           # accepted before the first octet
 SIGNATURE = bytes.fromhex("0d0a0d0a000d0a515549540a")
 
@@ -53,7 +53,7 @@ def system(start):
 @pytest.fixture
 def patient(start):
     """Its deadlines are short, and it accepts who has said nothing."""
-    return start(listeners=[{**AT_ONCE, "proxy-protocol": {"from": [BALANCER], "timeout": "600ms"}}],
+    return start(listeners=[{**AT_ONCE, "insecure": True, "proxy-protocol": {"from": [BALANCER], "timeout": "600ms"}}],
                  server={"timeouts": {"handshake": "1500ms"}})
 
 
@@ -132,7 +132,7 @@ def test_a_client_by_ipv6_behind_a_balancer_by_ipv4(system, sockets, target, hea
 
 @pytest.mark.parametrize("header", [v1(CLIENT6, FRONT6), v2()], ids=["v1", "v2"])
 def test_a_balancer_by_ipv6(start, sockets, target, header):
-    system = start(listeners=[{"listen": "[::1]:0", "proxy-protocol": {"from": ["::/64"]}}])
+    system = start(listeners=[{"listen": "[::1]:0", "insecure": True, "proxy-protocol": {"from": ["::/64"]}}])
     client = sockets.keep(socks.dial(system.address))
     client.sendall(header + opening(target))
     succeeded(client)
@@ -320,7 +320,7 @@ def test_a_header_followed_by_silence_has_the_deadline_of_the_handshake(patient,
 
 
 def test_the_deadline_of_the_handshake_holds_for_the_header_too(start, sockets):
-    system = start(listeners=[{**AT_ONCE, "proxy-protocol": {"from": [BALANCER], "timeout": "60s"}}],
+    system = start(listeners=[{**AT_ONCE, "insecure": True, "proxy-protocol": {"from": [BALANCER], "timeout": "60s"}}],
                    server={"timeouts": {"handshake": "400ms"}})
     assert ended(dial(system, sockets))
     assert system.wait_record("handshake_failed")["reason"] == "proxy_timeout"
@@ -436,8 +436,18 @@ def test_a_configuration_that_is_refused(tmp_path, keys, about):
     assert ":1:" in done.stderr, "the place"
 
 
+def test_method_none_behind_a_balancer_has_to_be_asked_for(tmp_path):
+    path = tmp_path / "socksd.yaml"
+    path.write_text(json.dumps({"listeners": [{"listen": "127.0.0.1:1080",
+                                               "proxy-protocol": {"from": [BALANCER]}}],
+                                "relays": [{"url": "ipc:///x"}]}))
+    done = subprocess.run([program("socksd"), "-c", path, "--check"], capture_output=True, text=True,
+                          timeout=30)
+    assert done.returncode == 2 and "insecure" in done.stderr, done.stderr
+
+
 def test_several_networks_of_balancers(start, sockets, target):
-    system = start(listeners=[{"listen": "127.0.0.1:0",
+    system = start(listeners=[{"listen": "127.0.0.1:0", "insecure": True,
                                "proxy-protocol": {"from": ["10.0.0.0/8", "::1", "127.0.0.4/30"]}}])
     assert ask(system, sockets, v2() + opening(target), "127.0.0.7")[1].code == socks.SUCCEEDED
     assert ask(system, sockets, opening(target), "127.0.0.8")[1].code == socks.SUCCEEDED

@@ -71,7 +71,7 @@ def pytest_runtest_makereport(item):
     outcome = yield
     report = outcome.get_result()
     used = getattr(item, "funcargs", {})
-    for access in (used.get("access"), used.get("udp_access"),
+    for access in (used.get("access"), used.get("udp_access"), used.get("udp_access6"),
                    getattr(used.get("lab"), "access", None),
                    getattr(used.get("udp_lab"), "udp_access", None)):
         if report.failed and access:
@@ -106,13 +106,16 @@ def access(proxy):
     access.settle()
 
 
+def udp_proxy_at(host, names, directory):
+    """As `proxy`, for UDP ASSOCIATE."""
+    return hosts.UdpProxy(host, directory, relay={"resolver": {"servers": [names.address]}},
+                          rules=[{"allow": {"commands": ["udp-associate"],
+                                            "to": ["127.0.0.1", "::1"]}}])
+
+
 @pytest.fixture(scope="session")
 def udp_proxy(names, tmp_path_factory):
-    """As `proxy`, for UDP ASSOCIATE."""
-    proxy = hosts.UdpProxy("127.0.0.1", tmp_path_factory.mktemp("udp"),
-                           relay={"resolver": {"servers": [names.address]}},
-                           rules=[{"allow": {"commands": ["udp-associate"],
-                                             "to": ["127.0.0.1", "::1"]}}])
+    proxy = udp_proxy_at("127.0.0.1", names, tmp_path_factory.mktemp("udp"))
     yield proxy
     proxy.close()
 
@@ -121,6 +124,21 @@ def udp_proxy(names, tmp_path_factory):
 def udp_access(udp_proxy):
     """udp_access(up=..., down=..., user=...) waits for such a record of this test."""
     access = UdpAccess(udp_proxy)
+    yield access
+    access.settle()
+
+
+@pytest.fixture(scope="session")
+def udp_proxy6(udp_echo6, names, tmp_path_factory):
+    """The same for clients that come by IPv6."""
+    proxy = udp_proxy_at("::1", names, tmp_path_factory.mktemp("udp6"))
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def udp_access6(udp_proxy6):
+    access = UdpAccess(udp_proxy6)
     yield access
     access.settle()
 

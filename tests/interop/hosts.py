@@ -25,13 +25,14 @@ class Proxy:
 
     def __init__(self, host, **options):
         self.host = host
+        written = f"[{host}]" if ":" in host else host
         self.system = daemons.System(
-            listeners=[{"listen": f"{host}:0", "insecure": True},
-                       {"listen": f"{host}:0", "methods": ["username-password"]}],
+            listeners=[{"listen": f"{written}:0", "insecure": True},
+                       {"listen": f"{written}:0", "methods": ["username-password"]}],
             users={USER: PASSWORD}, **options)
         self.port, self.auth_port = [port for _, port in self.system.server.listeners()]
-        self.address = f"{host}:{self.port}"
-        self.auth_address = f"{host}:{self.auth_port}"
+        self.address = f"{written}:{self.port}"
+        self.auth_address = f"{written}:{self.auth_port}"
 
     def close(self):
         try:

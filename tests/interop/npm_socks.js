@@ -5,6 +5,7 @@
 'use strict';
 const assert = require('assert');
 const dgram = require('dgram');
+const net = require('net');
 const { SocksClient } = require('socks');
 
 const [command, proxy, host, port] = process.argv.slice(2);
@@ -26,18 +27,18 @@ client.on('error', (error) => {
 
 client.on('bound', ({ remoteHost }) => say('bound', remoteHost));
 
-// The frames are the library's, the socket is ours.
+// The frames are the library's, the socket is ours: connected, it takes the relay's datagrams only.
 function exchange(control, relay) {
-  const udp = dgram.createSocket('udp4');
+  const udp = dgram.createSocket(net.isIPv6(relay.host) ? 'udp6' : 'udp4');
   const datagrams = [1, 1400, 0, 65000].map((size) => Buffer.alloc(size, 'datagram'));
   const send = () => udp.send(SocksClient.createUDPFrame({
     remoteHost: { host, port: Number(port) },
     data: datagrams[0],
-  }), relay.port, relay.host);
+  }));
 
-  udp.on('message', (frame, from) => {
+  udp.on('connect', send);
+  udp.on('message', (frame) => {
     const { frameNumber, remoteHost, data } = SocksClient.parseUDPFrame(frame);
-    assert.deepStrictEqual([from.address, from.port], [relay.host, relay.port]);
     assert.deepStrictEqual([frameNumber, data], [0, datagrams.shift()]);
     console.log(`${remoteHost.host} ${remoteHost.port}`);
     if (datagrams.length > 0) {
@@ -47,7 +48,7 @@ function exchange(control, relay) {
     udp.close();
     control.destroy();
   });
-  send();
+  udp.connect(relay.port, relay.host);
 }
 
 client.on('established', ({ socket, remoteHost }) => {

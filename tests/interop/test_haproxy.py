@@ -88,7 +88,7 @@ class Behind:
 
     def __init__(self, directory, backends="", rules=None):
         self.system = daemons.System(
-            listeners=[{"listen": "127.0.0.1:0", "proxy-protocol": {"from": ["127.0.0.1"]}}],
+            listeners=[{"listen": "127.0.0.1:0", "insecure": True, "proxy-protocol": {"from": ["127.0.0.1"]}}],
             rules=rules or [{"allow": {"to": ["127.0.0.1", "::1"]}}])
         address = "%s:%d" % self.system.address
         try:

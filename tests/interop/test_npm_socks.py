@@ -122,6 +122,15 @@ def test_npm_socks_exchanges_datagrams_with_an_ipv6_address(udp_proxy, udp_echo6
     udp_access(up=SENT, down=SENT)
 
 
+@pytest.mark.parametrize("family", [4, 6])
+def test_npm_socks_exchanges_datagrams_with_a_proxy_that_it_reaches_by_ipv6(
+        udp_proxy6, udp_echo, udp_echo6, udp_access6, family):
+    echo = udp_echo if family == 4 else udp_echo6
+    done = exchange(udp_proxy6, 5, echo.host, echo.port)
+    assert answered(done) == [echo.address] * DATAGRAMS
+    assert udp_access6(up=SENT, down=SENT)["bound"].startswith("[::1]:")
+
+
 def test_npm_socks_exchanges_datagrams_with_user_and_password(udp_proxy, udp_echo, udp_access):
     done = exchange(udp_proxy, 5, udp_echo.host, udp_echo.port, auth=True)
     assert answered(done) == [udp_echo.address] * DATAGRAMS
