@@ -205,7 +205,7 @@ static void update_release_watch_and_inventory_are_as_python_encodes_them(void *
 {
     const struct n2_head h = head();
     const struct n2_call update = {
-        .id = 303, .remaining_ms = 2000, .what = N2_UPDATE, .u.update = {id1, 3, limits}};
+        .id = 303, .remaining_ms = 2000, .what = N2_UPDATE, .u.update = {id1, 3, limits, NULL}};
     const struct n2_call release = {
         .id = 304, .remaining_ms = 2000, .what = N2_RELEASE, .u.release = id1};
     const struct n2_call watch = {
@@ -355,7 +355,8 @@ static void the_answers_of_an_open_are_as_python_encodes_them(void **state)
 static void the_answers_of_update_and_release_are_as_python_encodes_them(void **state)
 {
     const struct n2_answer update = {.id = 303, .what = N2_UPDATE, .u.update_revision = 3};
-    const struct n2_answer known = {.id = 304, .what = N2_RELEASE, .u.release = {true, counters}};
+    const struct n2_answer known = {
+        .id = 304, .what = N2_RELEASE, .u.release = {.known = true, .counters = counters}};
     const struct n2_answer unknown = {.id = 304, .what = N2_RELEASE};
     (void)state;
 

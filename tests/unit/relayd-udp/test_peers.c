@@ -42,11 +42,13 @@ static int settled(void **state)
 /* The n-th address, of either family in turn. */
 static struct addr address(uint32_t n)
 {
-    struct addr a = {.family = n % 2 == 0 ? ADDR_IPV4 : ADDR_IPV6, .port = 7};
+    const struct addr ipv4 = {.family = ADDR_IPV4, .ip = {10, 0, (uint8_t)(n >> 8), (uint8_t)n}};
+    const struct addr ipv6 = {.family = ADDR_IPV6,
+                              .ip = {0x20, 0x01, 0x0d, 0xb8, 0, 1, 2, (uint8_t)(3 * n), 8, 1, 9, 5,
+                                     6, 7, (uint8_t)(n >> 8), (uint8_t)n}};
+    struct addr a = n % 2 == 0 ? ipv4 : ipv6;
 
-    a.ip[0] = 10;
-    a.ip[a.family == ADDR_IPV4 ? 2 : 14] = (uint8_t)(n >> 8);
-    a.ip[a.family == ADDR_IPV4 ? 3 : 15] = (uint8_t)n;
+    a.port = 7;
     return a;
 }
 
@@ -134,12 +136,23 @@ static void every_octet_and_the_family_count(void **state)
     assert_int_equal(s.count, 17);
 }
 
+static bool keep_all_but_2(const struct peer *p, void *arg)
+{
+    (void)arg;
+    return p->ip[3] != 2;
+}
+
 static void an_address_of_no_family_is_never_found(void **state)
 {
-    const struct addr none = {0};
+    struct addr none = address(2);
 
     (void)state;
     note(1, 1, 8);
+    note(2, 1, 8);
+    none.family = ADDR_NONE;
+    assert_null(peers_find(&s, &none, 1, 0));
+    peers_filter(&s, keep_all_but_2, NULL); /* leaves its place as it was, but for the family */
+    assert_null(found(2));
     assert_null(peers_find(&s, &none, 1, 0));
 }
 
@@ -218,17 +231,15 @@ static void among_a_few_the_least_recently_noted_is_forgotten(void **state)
 static void within_a_second_the_one_noted_last_is_not_forgotten(void **state)
 {
     (void)state;
-    note(1, 5, 2);
-    note(2, 5, 2);
-    note(1, 5, 2);
-    note(3, 5, 2);
-    assert_non_null(found(1));
-    assert_null(found(2));
-    note(3, 5, 2);
-    note(1, 5, 2);
-    note(4, 5, 2);
-    assert_non_null(found(1));
-    assert_null(found(3));
+    for (uint32_t last = 1; last <= 2; last++) {
+        note(1, 5, 2);
+        note(2, 5, 2);
+        note(last, 5, 2);
+        note(3, 5, 2);
+        assert_non_null(found(last));
+        assert_null(found(3 - last));
+        peers_fini(&s);
+    }
 }
 
 static void the_clock_may_pass_its_end(void **state)
@@ -417,7 +428,7 @@ static void addresses_of_a_kind_are_spread(void **state)
         for (uint32_t i = 0; i < s.size; i++)
             if (is_taken(&s.table->places[i]))
                 far += (i - home_of(&s, s.table->places[i].ip)) & (s.size - 1);
-        assert_true(far / s.count < 10);
+        assert_true(far < 4 * s.count);
         peers_fini(&s);
     }
 }

@@ -10,9 +10,11 @@
 #include <string.h>
 
 static bool memory_is_out;
+static unsigned memory_asked;
 
 static void *realloc_or_not(void *p, size_t size)
 {
+    memory_asked++;
     return memory_is_out ? NULL : realloc(p, size);
 }
 
@@ -41,6 +43,7 @@ static int fresh(void **state)
     payload = NULL;
     payload_len = 12345;
     memory_is_out = false;
+    memory_asked = 0;
     return 0;
 }
 
@@ -326,6 +329,7 @@ static void a_queue_never_takes_more_than_the_largest_datagram_and_its_keeping(v
         assert_true(b.held <= 2 * n * 1300u + 64);
         assert_true(b.held <= ENGINE_PAYLOAD_MAX + sizeof(here) + 64);
     }
+    assert_true(memory_asked <= 7);
 }
 
 static void the_timer_starts_with_the_first_fragment(void **state)
@@ -346,6 +350,18 @@ static void five_seconds_is_the_least_the_rfc_allows(void **state)
 {
     (void)state;
     assert_true(REASSEMBLY_TIME_MS >= 5000);
+}
+
+static void the_time_can_be_another_one(void **state)
+{
+    (void)state;
+    b.time_ms = 20000;
+    assert_int_equal(add_to(here, sizeof(here), 1, "one", 3, 1000), REASSEMBLY_KEPT);
+    assert_false(reassembly_expired(&r, 20999));
+    assert_true(reassembly_expired(&r, 21000));
+    assert_int_equal(add_to(here, sizeof(here), 2, "two", 3, 20999), REASSEMBLY_KEPT);
+    assert_int_equal(add_to(here, sizeof(here), LAST_OF(3), "three", 5, 21000),
+                     REASSEMBLY_ABANDONED);
 }
 
 static void a_fragment_behind_the_time_finds_the_queue_abandoned(void **state)
@@ -377,6 +393,15 @@ static void memory_is_counted_as_it_is_asked_for(void **state)
     (void)state;
     assert_added(1, "12345678", REASSEMBLY_KEPT, 0);
     assert_int_equal(b.held, sizeof(struct reassembly_queue) + sizeof(here) + 8);
+}
+
+/* Nothing comes behind the last fragment. */
+static void the_last_fragment_takes_nothing_to_spare(void **state)
+{
+    (void)state;
+    assert_added(1, "12345678", REASSEMBLY_KEPT, 0);
+    assert_added(LAST_OF(2), "9", REASSEMBLY_WHOLE, 0);
+    assert_int_equal(b.held, sizeof(struct reassembly_queue) + sizeof(here) + 9);
 }
 
 static void a_fragment_beyond_the_budget_costs_the_queue(void **state)
@@ -479,9 +504,11 @@ int main(void)
         case_of(a_queue_never_takes_more_than_the_largest_datagram_and_its_keeping),
         case_of(the_timer_starts_with_the_first_fragment),
         case_of(five_seconds_is_the_least_the_rfc_allows),
+        case_of(the_time_can_be_another_one),
         case_of(a_fragment_behind_the_time_finds_the_queue_abandoned),
         case_of(a_whole_datagram_does_not_expire),
         case_of(memory_is_counted_as_it_is_asked_for),
+        case_of(the_last_fragment_takes_nothing_to_spare),
         case_of(a_fragment_beyond_the_budget_costs_the_queue),
         case_of(the_last_octet_of_the_budget_can_be_used),
         case_of(queues_share_a_budget),
