@@ -73,6 +73,7 @@ static void let_go(struct association *a)
     for (size_t i = 0; i < 2; i++) {
         if (a->outer[i] == NULL)
             continue;
+        r->stats.outer_overflows += udp_socket_overflows(a->outer[i]->hot.fd);
         close(hot_take(&a->outer[i]->hot));
         r->stats.outer_sockets--;
     }

@@ -12,6 +12,7 @@ struct client_ports {
     uint16_t first, last;
     uint32_t count, max;
     int error;
+    uint64_t overflows; /* of sockets that are closed */
     struct client_port **by_port[2]; /* IPv4, IPv6 */
 };
 
@@ -44,6 +45,7 @@ static void close_port(struct client_ports *c, struct client_port **at)
 {
     struct client_port *p = *at;
 
+    c->overflows += udp_socket_overflows(p->hot.fd);
     close(hot_remove(c->relay->base.loop, &p->hot));
     *at = NULL;
     c->count--;
@@ -181,4 +183,18 @@ uint32_t client_ports_count(const struct client_ports *c)
 uint32_t client_ports_max(const struct client_ports *c)
 {
     return c->max;
+}
+
+uint64_t client_ports_overflows(const struct client_ports *c)
+{
+    size_t range = (size_t)(c->last - c->first) + 1;
+    uint64_t sum = c->overflows;
+
+    for (size_t f = 0; f < 2; f++) {
+        for (size_t i = 0; i < range; i++) {
+            if (c->by_port[f][i] != NULL)
+                sum += udp_socket_overflows(c->by_port[f][i]->hot.fd);
+        }
+    }
+    return sum;
 }

@@ -37,3 +37,5 @@ void client_ports_sweep(struct client_ports *c, uint64_t unused_ms);
 /* How many are open, and how many there may be. */
 uint32_t client_ports_count(const struct client_ports *c);
 uint32_t client_ports_max(const struct client_ports *c);
+/* Datagrams of clients that found the socket's buffer full, since the start. */
+uint64_t client_ports_overflows(const struct client_ports *c);

@@ -240,6 +240,18 @@ static void follow_route(struct association *a, const uint8_t *data, size_t len)
     forward(a, &a->route.to, data + skip, len - skip);
 }
 
+/* An address that was sent as a name is judged as what it is. */
+static void unmask(struct dest *dest)
+{
+    struct addr literal;
+
+    if (dest->name[0] == '\0' || !addr_parse_ip(dest->name, &literal))
+        return;
+    literal = addr_unmap(&literal);
+    literal.port = dest->addr.port;
+    *dest = (struct dest){.addr = literal};
+}
+
 static void take_datagram(struct association *a, const uint8_t *data, size_t len)
 {
     struct socks5_udp head;
@@ -249,6 +261,7 @@ static void take_datagram(struct association *a, const uint8_t *data, size_t len
         association_drop(a, DROP_HEADER, 1);
         return;
     }
+    unmask(&head.dest);
     struct datagram d = {
         .dest = &head.dest,
         .header = data + HEADER_FIXED,

@@ -113,8 +113,8 @@ static inline size_t engine_receive(struct engine *e, int fd, const struct engin
     return e->ops->receive(e, fd, ret);
 }
 
-/* Queues d (copied), but not its octets, which stay as they are until engine_flush. May send by
- * itself before that. */
+/* Queues d (copied), but not its octets, nor its socket: both stay as they are until engine_flush.
+ * May send by itself before that. */
 static inline void engine_send(struct engine *e, const struct engine_datagram *d)
 {
     e->ops->send(e, d);

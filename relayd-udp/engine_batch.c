@@ -16,7 +16,7 @@
 
 #define QUEUE_MAX    64
 #define SEGMENTS_MAX 64 /* kernels before 6.9 take no more in one send */
-#define LOOK_BACK    8  /* runs that grow side by side */
+#define LOOK_BACK    16 /* runs that grow side by side */
 #define IOV_COUNT    ((size_t)SEGMENTS_MAX * ENGINE_IOV_MAX)
 
 /* Leaves as one message: datagrams of `segment` octets, the last one may be shorter. */

@@ -6,9 +6,6 @@
 #include "relayd-udp/engine_msg.h"
 #include "shared/net/sockaddr.h"
 
-/* Buffers at multiples of 64 KiB would meet in the same few sets of every cache. */
-#define INBOX_STRIDE (INBOX_BUFFER + 4096 + 320)
-
 /* ---- in ---- */
 
 static void place_ready(struct inbox *in, size_t i)
@@ -25,11 +22,11 @@ static void place_ready(struct inbox *in, size_t i)
 
 bool inbox_init(struct inbox *in)
 {
-    in->buffers = malloc((size_t)ENGINE_RUNS_MAX * INBOX_STRIDE);
+    in->buffers = malloc((size_t)ENGINE_RUNS_MAX * INBOX_BUFFER);
     if (in->buffers == NULL)
         return false;
     for (size_t i = 0; i < ENGINE_RUNS_MAX; i++) {
-        in->iov[i].iov_base = in->buffers + i * INBOX_STRIDE;
+        in->iov[i].iov_base = in->buffers + i * INBOX_BUFFER;
         in->iov[i].iov_len = INBOX_BUFFER;
         place_ready(in, i);
     }

@@ -9,8 +9,7 @@
 
 /* ---- in ---- */
 
-/* Room for any UDP payload, or for a run of datagrams: neither exceeds 65535 octets with headers.
- */
+/* Room for any UDP payload, or a run of datagrams: neither exceeds 65535 octets with headers. */
 #define INBOX_BUFFER 65536
 /* Beside the local address and the segment's size there is room for what a socket's owner may have
  * asked for (times, TTL, TOS). */
@@ -41,8 +40,7 @@ int socket_want_local(int fd, enum addr_family family);
 
 /* So many errors are passed over in one call. */
 #define RECEIVE_ERRORS_MAX 16
-/* A receive failed with err. True: read on (the error is counted; that it was told has cleared it).
- */
+/* A receive failed with err. True: read on (it is counted; that it was told has cleared it). */
 bool receive_passes_over(struct engine *e, int fd, int err);
 
 /* ---- out ---- */

@@ -97,6 +97,15 @@ static void put_engine(struct prom *p, const struct udp_relay *r)
     prom_u64(p, PROM_LABELS({"error", "send_failed"}), s->send_failed);
 }
 
+static void put_overflows(struct prom *p, const struct udp_relay *r)
+{
+    prom_family(p, "relayd_receive_overflows_total", PROM_COUNTER,
+                "Datagrams that the kernel threw away because a socket's buffer was full, by where "
+                "they came from; those from targets are counted when their association has ended.");
+    put_two(p, "from", "clients", client_ports_overflows(r->client_ports), "targets",
+            r->stats.outer_overflows);
+}
+
 static void put_policies(struct prom *p, const struct udp_relay *r)
 {
     prom_family(p, "relayd_rule_sets", PROM_GAUGE, "Different lists of rules held.");
@@ -128,6 +137,7 @@ static void metrics(void *ctx, struct prom *p)
     put_associations(p, r);
     put_datagrams(p, r);
     put_engine(p, r);
+    put_overflows(p, r);
     put_policies(p, r);
     put_resolver(p, r);
 }

@@ -29,7 +29,7 @@ bool ports_table_init(struct ports_table *t, uint64_t (*hash_of)(const struct po
                                                                  const struct ports_link *entry));
 void ports_table_fini(struct ports_table *t);
 
-/* SipHash-1-3, in the host's byte order: it stays in the process. */
+/* shared/base/siphash.h, keyed with the table's secret. */
 uint64_t ports_table_hash(const struct ports_table *t, const void *key, size_t len);
 
 /* The first in the bucket of that hash, or NULL; the caller follows `next` and compares. */

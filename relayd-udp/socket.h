@@ -11,3 +11,5 @@ bool udp_local_address(const struct udp_relay *r, enum addr_family family, struc
  * to. A negative errno; -EAFNOSUPPORT: the family is not served. */
 int udp_socket(const struct udp_relay *r, enum addr_family family, uint16_t port,
                uint64_t buffer_octets);
+/* Datagrams that the kernel has thrown away because the socket's receive buffer was full. */
+uint64_t udp_socket_overflows(int fd);
