@@ -6,10 +6,13 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <linux/net_tstamp.h>
 #include <netinet/in.h>
+#include <netinet/ip.h>
 #include <netinet/udp.h>
 #include <poll.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -169,6 +172,34 @@ static void a_full_receive_buffer_costs_what_came_too_late(void **state)
     assert_int_equal(b->engine->stats.receive_errors, 0);
 }
 
+/* More than there is room for is told of a datagram with 40 octets of IP options. */
+static void a_message_that_was_cut_is_dropped_alone(void **state)
+{
+    struct udp_bench *b = *state;
+    struct addr port, from;
+    int fd = bench_port(b, NULL, true, &port), peer = bench_peer(b, NULL, &from);
+    const size_t lens[] = {100, 100};
+    uint8_t options[40];
+
+    memset(options, IPOPT_NOOP, sizeof(options));
+    set_option(fd, SOL_SOCKET, SO_TIMESTAMPNS, 1);
+    set_option(fd, SOL_SOCKET, SO_TIMESTAMPING,
+               SOF_TIMESTAMPING_RX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE);
+    set_option(fd, IPPROTO_IP, IP_RECVTTL, 1);
+    set_option(fd, IPPROTO_IP, IP_RECVTOS, 1);
+    set_option(fd, IPPROTO_IP, IP_RECVOPTS, 1);
+    set_option(fd, IPPROTO_IP, IP_ORIGDSTADDR, 1);
+    set_option(fd, IPPROTO_IP, IP_CHECKSUM, 1);
+    peer_says(b, peer, &port, 1, 100);
+    assert_int_equal(setsockopt(peer, IPPROTO_IP, IP_OPTIONS, options, sizeof(options)), 0);
+    peer_says(b, peer, &port, 66, 100);
+    assert_int_equal(setsockopt(peer, IPPROTO_IP, IP_OPTIONS, options, 0), 0);
+    peer_says(b, peer, &port, 2, 100);
+    bench_hears(b, fd, &from, 1, lens, 2);
+    assert_int_equal(b->engine->stats.receive_errors, 1);
+    assert_int_equal(b->engine->stats.datagrams_in, 2);
+}
+
 /* Datagrams stay in the socket's buffer for as long as a neighbour does not tell its address. */
 static struct addr silent_neighbour(struct udp_bench *b)
 {
@@ -201,11 +232,13 @@ static void a_full_send_buffer_costs_that_socket_alone(void **state)
         bench_send(b, full, &quiet, NULL, i, 1000 + i);
         bench_send(b, fd, &good, NULL, i, 1000 + i);
     }
+    for (uint32_t i = 20; i < 30; i++)
+        bench_send(b, full, &quiet, NULL, i, 1000 + i);
     bench_flush(b);
     for (uint32_t i = 0; i < 20; i++)
         peer_hears(b, peer, i, 1000 + i);
-    assert_in_range(s->send_full, 1, 19);
-    assert_int_equal(s->datagrams_out + s->send_full, 40);
+    assert_in_range(s->send_full, 1, 29);
+    assert_int_equal(s->datagrams_out + s->send_full, 50);
     assert_int_equal(s->send_failed, 0);
 }
 
@@ -423,11 +456,13 @@ static void what_cannot_be_asked_for_is_told(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest plain_ipv4[] = {SUITE(set_plain_ipv4),
-                                            TEST(broadcast_is_not_allowed, set_plain_ipv4)};
+    const struct CMUnitTest plain_ipv4[] = {
+        SUITE(set_plain_ipv4), TEST(broadcast_is_not_allowed, set_plain_ipv4),
+        TEST(a_message_that_was_cut_is_dropped_alone, set_plain_ipv4)};
     const struct CMUnitTest plain_ipv6[] = {SUITE(set_plain_ipv6)};
-    const struct CMUnitTest batch_ipv4[] = {SUITE(set_batch_ipv4),
-                                            TEST(broadcast_is_not_allowed, set_batch_ipv4)};
+    const struct CMUnitTest batch_ipv4[] = {
+        SUITE(set_batch_ipv4), TEST(broadcast_is_not_allowed, set_batch_ipv4),
+        TEST(a_message_that_was_cut_is_dropped_alone, set_batch_ipv4)};
     const struct CMUnitTest batch_ipv6[] = {SUITE(set_batch_ipv6)};
 
     netns_enter();

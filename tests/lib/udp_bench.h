@@ -51,8 +51,7 @@ void bench_hears(struct udp_bench *b, int fd, const struct addr *from, uint32_t 
 size_t bench_receive(struct udp_bench *b, int fd, const struct engine_run **ret);
 
 void peer_says(struct udp_bench *b, int fd, const struct addr *to, uint32_t number, size_t len);
-/* As one send with UDP_SEGMENT: numbers go up by one with each segment. False: not on this kernel.
- */
+/* As one send with UDP_SEGMENT: each segment has the next number. False: not on this kernel. */
 bool peer_says_run(struct udp_bench *b, int fd, const struct addr *to, uint32_t number, size_t len,
                    uint16_t segment);
 /* The next one is that datagram; who sent it. */
