@@ -26,12 +26,14 @@ struct outer {
     struct association *association;
 };
 
-/* Where datagrams with these header octets went last, so that the next one need not be judged. */
+/* Where datagrams with these header octets went last, so that the next one need not be judged; for a
+ * moment only, since names, protected destinations and addresses of this host may change. */
 struct route {
     uint8_t *header; /* ATYP, address, port; heap */
     uint16_t header_len, header_room;
+    bool by_name;
     struct addr to;
-    uint64_t until; /* loop_now: names are asked for anew after that; UINT64_MAX for addresses */
+    uint64_t until; /* loop_now */
 };
 
 struct association {

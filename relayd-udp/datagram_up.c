@@ -10,8 +10,8 @@
 #include "shared/socks/socks5_udp.h"
 
 enum {
-    HEADER_FIXED = 3,  /* RSV, FRAG; behind them what a route remembers */
-    NAME_ROUTE_MS = 1000, /* so long a resolved name is not looked up again */
+    HEADER_FIXED = 3, /* RSV, FRAG; behind them what a route remembers */
+    ROUTE_MS = 1000,
     FRAG_OFFSET = 2,
 };
 
@@ -128,7 +128,8 @@ static void route_remember(struct association *a, const uint8_t *header, size_t 
     memcpy(t->header, header, header_len);
     t->header_len = (uint16_t)header_len;
     t->to = *to;
-    t->until = by_name ? udp_now(a->relay) + NAME_ROUTE_MS : UINT64_MAX;
+    t->by_name = by_name;
+    t->until = udp_now(a->relay) + ROUTE_MS;
 }
 
 /* ---- one datagram ---- */
@@ -348,7 +349,7 @@ static void take_run(struct client_port *p, const struct engine_run *run)
             take_datagram(a, run->data + at, len);
         } else {
             if (!noted) /* one of a run says it for all */
-                note_peer(a, &a->route.to, a->route.until != UINT64_MAX);
+                note_peer(a, &a->route.to, a->route.by_name);
             noted = true;
             follow_route(a, run->data + at, len);
         }

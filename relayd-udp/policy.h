@@ -17,7 +17,7 @@
 #include "shared/rules/rules.h"
 
 /* One policy's content: never more octets than its DatagramRules has in a message. */
-#define POLICY_OCTETS_MAX (512u * 1024)
+#define POLICY_OCTETS_MAX N2_RULES_OCTETS
 /* What all policies together may hold in memory. */
 #define POLICIES_OCTETS_MAX (256u * 1024 * 1024)
 

@@ -143,6 +143,14 @@ static void drain(struct daemon *d, const char *why)
         loop_post(&d->loop, &d->idle);
 }
 
+/* A relay of datagrams gets the rules with each association, and need not take any number of them. */
+static void warn_of_long_rules(const struct config *c)
+{
+    if (rules_octets(c->rules) > N2_RULES_OCTETS)
+        log_warn("rules_long", LOG_U64("octets", rules_octets(c->rules)),
+                 LOG_STR("consequence", "relays may refuse UDP ASSOCIATE with them"));
+}
+
 /* Everything is read and checked before anything changes; sessions keep going. Listeners and relays
  * stay as they are until a restart, which is said when the file has others. */
 static void reload(struct daemon *d)
@@ -164,6 +172,7 @@ static void reload(struct daemon *d)
     SWAP(c->log, fresh.log);
     verify_set_users(d->server.verify, c->user_list);
     log_configure(c->log.level, c->log.format);
+    warn_of_long_rules(c);
     control_refresh_all(&d->server);
     config_fini(&fresh);
     log_info("reloaded", LOG_U64("rules", rules_count(c->rules)),
@@ -303,6 +312,7 @@ static int run(struct daemon *d)
         log_info("started", LOG_STR("id", d->server.id), LOG_STR("version", VERSION),
                  LOG_ADDR("listen", front_address(d->server.front, 0)),
                  LOG_U64("sessions_max", d->server.sessions_max));
+        warn_of_long_rules(&d->server.config);
         log_flush();
         if (d->arguments.standalone)
             invite(&d->server);

@@ -30,6 +30,7 @@
 #define N2_TO_TARGET_MAX    (16u * 1024)
 #define N2_LEASE_MS         5000
 #define N2_RULES_MAX        4096
+#define N2_RULES_OCTETS     (512u * 1024) /* what a relay takes at least */
 
 enum n2_what {
     N2_NONE,

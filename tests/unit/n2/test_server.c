@@ -38,14 +38,17 @@ static void open_it(void *arg, struct n2_grant *g, const struct n2_open *o)
     n2_grant_opened(g, &o->destinations[0], &o->destinations[0], "copy");
 }
 
-static void update_it(void *arg, struct n2_grant *g, const struct n2_limits *limits)
+static bool update_it(void *arg, struct n2_grant *g, const struct n2_update *u,
+                      struct n2_refusal *ret)
 {
     const struct n2_counters none = {0};
     struct bench *b = arg;
-    (void)limits;
+    (void)u;
+    (void)ret;
 
     if (b->end_when_updated)
         n2_grant_ended(g, N2_END_IDLE, &none);
+    return true;
 }
 
 static void attach_it(void *arg, struct n2_grant *g, const struct n2_attach *a, int fd)
@@ -71,7 +74,7 @@ static void count_it(void *arg, const struct n2_grant *g, struct n2_counters *re
 {
     (void)arg;
     (void)g;
-    *ret = (struct n2_counters){1, 2, 3};
+    *ret = (struct n2_counters){.octets_up = 1, .octets_down = 2, .duration_ms = 3};
 }
 
 static void load_it(void *arg, struct n2_load *ret)
