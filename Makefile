@@ -17,7 +17,7 @@ say  = @printf '  %-6s %s\n' $(1) $(patsubst $(BUILD)/%,%,$(2))
 endif
 
 .DEFAULT_GOAL := all
-.PHONY: all run test check unit replay system bench fuzz install clean help setup setup-test
+.PHONY: all run test check unit replay system bench soak fuzz install clean help setup setup-test
 
 # ---- what is built --------------------------------------------------------------------------
 # A folder is a layer. Everything in shared/ goes into one archive, each daemon (but its main.c)
@@ -148,7 +148,7 @@ check:
 	$(Q)$(MAKE) --no-print-directory system
 
 CHECKED := $(TESTS:%=$(BUILD)/asan/tests/%) $(TSAN_TESTS:%=$(BUILD)/tsan/tests/%) \
-           $(FUZZERS:%=$(BUILD)/asan/fuzz/%) $(PROGRAMS:%=$(BUILD)/asan/%)
+           $(FUZZERS:%=$(BUILD)/asan/fuzz/%) $(PROGRAMS:%=$(BUILD)/asan/%) $(BUILD)/socksbench
 
 unit: $(TESTS:%=$(BUILD)/asan/tests/%) $(TSAN_TESTS:%=$(BUILD)/tsan/tests/%)
 	$(Q)tests/run $(TESTS:%=$(BUILD)/asan/tests/%)
@@ -159,13 +159,17 @@ replay: $(FUZZERS:%=$(BUILD)/asan/fuzz/%)
 
 # Real processes: the N2 conformance suite, integration, third-party clients.
 PYTEST := /usr/bin/python3 -B -m pytest -q -n 4 -p no:cacheprovider
-system: $(PROGRAMS:%=$(BUILD)/asan/%)
-	$(Q)BUILD_DIR=$(BUILD)/asan RELAYD_TCP=$(BUILD)/asan/relayd-tcp $(PYTEST) $(PYTEST_ARGS) \
+system: $(PROGRAMS:%=$(BUILD)/asan/%) $(BUILD)/socksbench
+	$(Q)BUILD_DIR=$(BUILD)/asan RELAYD_TCP=$(BUILD)/asan/relayd-tcp RELAYD_UDP=$(BUILD)/asan/relayd-udp $(PYTEST) $(PYTEST_ARGS) \
 	    tests/contract/n2 tests/integration tests/interop
 
 bench: all $(BUILD)/socksbench
-	$(Q).ci/setup dante-server microsocks python3
+	$(Q).ci/setup dante-server microsocks python3 iproute2
 	$(Q)tests/bench/run --build $(BUILD) $(BENCH_ARGS)
+
+# A million UDP associations: memory and descriptors stay flat.
+soak: all $(BUILD)/socksbench
+	$(Q)tests/bench/soak --build $(BUILD) $(SOAK_ARGS)
 
 FUZZ_SECONDS ?= 60
 fuzz: $(FUZZERS:%=$(BUILD)/libfuzzer/%)
@@ -183,9 +187,10 @@ clean:
 
 help:
 	@echo 'make          the programs, into $(BUILD)/'
-	@echo 'make run      set up, build, run socksd --standalone with its relay'
+	@echo 'make run      set up, build, run socksd --standalone with its relays'
 	@echo 'make test     set up, build with sanitizers, pass every test'
 	@echo 'make check    the same without set-up; parts of it: unit replay system'
 	@echo 'make bench    ratios against danted and microsocks, one run'
+	@echo 'make soak     a million UDP associations, memory and descriptors watched'
 	@echo 'make fuzz     libFuzzer over every target, FUZZ_SECONDS each'
 	@echo 'make install  into $(PREFIX)/sbin'

@@ -6,6 +6,9 @@
 
 #include "relayd-udp/datagram.h"
 #include "relayd-udp/socket.h"
+#include "shared/net/sockaddr.h"
+
+enum { ASKED_MS = 1000 };
 
 struct client_ports {
     struct udp_relay *relay;
@@ -13,6 +16,9 @@ struct client_ports {
     uint32_t count, max;
     int error;
     uint64_t overflows; /* of sockets that are closed */
+    struct addr asked; /* whether it is of this host */
+    bool asked_local;
+    uint64_t asked_until;
     struct client_port **by_port[2]; /* IPv4, IPv6 */
 };
 
@@ -103,6 +109,24 @@ static void on_clients(struct hot *h, uint32_t events)
     (void)events;
 
     datagrams_from_clients(p);
+}
+
+/* Asking the kernel costs system calls, and who sends once sends again. */
+static bool is_local(struct client_ports *c, const struct addr *a)
+{
+    uint64_t now = udp_now(c->relay);
+
+    if (now >= c->asked_until || !addr_ip_equal(a, &c->asked)) {
+        c->asked = *a;
+        c->asked_local = sockaddr_is_local(a);
+        c->asked_until = now + ASKED_MS;
+    }
+    return c->asked_local;
+}
+
+bool client_ports_own(struct client_ports *c, const struct addr *a)
+{
+    return a->port >= c->first && a->port <= c->last && (addr_is_any(a) || is_local(c, a));
 }
 
 static int open_port(struct client_ports *c, enum addr_family family, uint16_t port)

@@ -32,6 +32,9 @@ void client_ports_forgive(struct client_ports *c);
 /* The socket of a port that client_ports_open has opened, with one user more. */
 struct client_port *client_port_use(struct client_ports *c, enum addr_family family, uint16_t port);
 void client_port_leave(struct client_port *p);
+/* True for a client port of ours, as a datagram's target or sender: it would be somebody's datagram, or an
+ * answer to somebody. */
+bool client_ports_own(struct client_ports *c, const struct addr *a);
 /* Closes what was not used for so long. */
 void client_ports_sweep(struct client_ports *c, uint64_t unused_ms);
 /* How many are open, and how many there may be. */

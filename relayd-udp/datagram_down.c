@@ -46,7 +46,8 @@ static void take_run(struct association *a, const struct engine_run *run, uint8_
 {
     size_t header_len;
 
-    if (!is_let_in(a, &run->from)) {
+    /* An answer to another client that meanwhile is gone may find its port in our hands. */
+    if (!is_let_in(a, &run->from) || client_ports_own(a->relay->client_ports, &run->from)) {
         association_drop(a, DROP_PEER, datagrams_in(run));
         return;
     }

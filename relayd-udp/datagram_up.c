@@ -5,7 +5,6 @@
 #include "relayd-udp/datagram.h"
 #include "relayd-udp/names.h"
 #include "relayd-udp/socket.h"
-#include "shared/net/sockaddr.h"
 #include "shared/relay/protect.h"
 #include "shared/socks/socks5_udp.h"
 
@@ -17,19 +16,10 @@ enum {
 
 /* ---- where it may go ---- */
 
-/* One of our own client ports: it would come back as somebody's datagram. */
-static bool is_own_port(const struct udp_relay *r, const struct addr *to)
-{
-    const struct schema_ports *range = &r->config.base.relay.ports;
-
-    return to->port >= range->first && to->port <= range->last &&
-           (addr_is_any(to) || sockaddr_is_local(to));
-}
-
 static bool may_reach(const struct udp_relay *r, const struct addr *to, enum drop *ret_why)
 {
     *ret_why = DROP_PROTECTED;
-    return to->port != 0 && !protect_forbids(&r->base, to) && !is_own_port(r, to);
+    return to->port != 0 && !protect_forbids(&r->base, to) && !client_ports_own(r->client_ports, to);
 }
 
 bool datagram_choose(struct association *a, const struct dest *dest, const struct addr *addrs,

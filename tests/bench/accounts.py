@@ -126,13 +126,13 @@ def choose_account():
     return ProcAccount, ProcAccount.how
 
 
-class Memory(collections.namedtuple("Memory", "pss dirty descriptors processes")):
-    """KiB, and descriptors and processes by program name, of all processes of a server."""
+class Memory(collections.namedtuple("Memory", "pss dirty pss_of descriptors processes")):
+    """KiB, and PSS, descriptors and processes by program name, of all processes of a server."""
 
     @staticmethod
     def read(pids):
         pss = dirty = 0
-        descriptors, processes = collections.Counter(), collections.Counter()
+        pss_of, descriptors, processes = (collections.Counter() for _ in range(3))
         for pid in pids:
             try:
                 with open(f"/proc/{pid}/smaps_rollup") as f:
@@ -144,6 +144,7 @@ class Memory(collections.namedtuple("Memory", "pss dirty descriptors processes")
                 continue  # it ended meanwhile
             pss += int(rollup.get("Pss", 0))
             dirty += int(rollup.get("Private_Dirty", 0))
+            pss_of[name] += int(rollup.get("Pss", 0))
             descriptors[name] += count
             processes[name] += 1
-        return Memory(pss, dirty, descriptors, processes)
+        return Memory(pss, dirty, pss_of, descriptors, processes)

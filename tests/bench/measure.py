@@ -145,6 +145,7 @@ class Bench:
             figures["handshake_p99_us"] = result["handshake_us"]["p99"]
         if mode.lost(result) is not None:
             figures["lost"] = mode.lost(result)
+            figures["sink_dropped"] = result.get("sink_dropped", 0)
         if spent is not None:
             figures["cpu"] = mode.cpu(result, spent)
             figures["server_cpu_share"] = spent / result["seconds"]
@@ -165,6 +166,8 @@ class Bench:
                 "rest_pss_kib": rest.pss, "rest_dirty_kib": rest.dirty,
                 "descriptors": {n: (now.descriptors[n] - rest.descriptors[n]) / mode.streams
                                 for n in sorted(names)},
+                "pss_of": {n: (now.pss_of[n] - rest.pss_of[n]) / mode.streams
+                           for n in sorted(names)},
                 "processes": dict(now.processes), "rest_processes": dict(rest.processes)}
 
 

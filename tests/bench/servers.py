@@ -28,8 +28,8 @@ socks pass {{ from: 0.0.0.0/0 to: 0.0.0.0/0 }}
 """
 
 # What is compared. command: a function (place, port, directory, protocol) that returns the command
-# line, None for no server. tcp, udp: what it is measured with; only: modes that begin so; most: idle ones
-# that it can be asked to hold.
+# line, None for no server. tcp, udp: what it is measured with; only: modes that begin so; most: idle
+# ones that it can be asked to hold.
 Server = collections.namedtuple("Server", "command tcp udp only most",
                                 defaults=(True, True, None, float("inf")))
 

@@ -47,7 +47,7 @@ static const char usage_text[] =
     "--counter ADDRESS:PORT  udp-flood: udp_count of the target\n"
     "--silent                udp-hold: no datagram is sent\n"
     "--count N               udp-soak: associations (default 20000)\n"
-    "--sources N             udp-soak: client addresses (default 199, so that each meets every kind)\n"
+    "--sources N             udp-soak: client addresses (default 199: each meets every kind)\n"
     "--gated                 wait for a line on stdin before the measured time and after the "
     "result\n"
     "--target-pid PID        tell this process's CPU share too\n"

@@ -54,6 +54,16 @@ int udp_request(struct conn *conn, uint8_t ret[10])
     return 0;
 }
 
+/* Until it was connected, anybody could send to it: an earlier association's late answer, where the
+ * port is the same. */
+static void drain(int fd)
+{
+    uint8_t octet;
+
+    while (recv(fd, &octet, 1, 0) >= 0)
+        continue;
+}
+
 int udp_connect(const struct load *load, struct conn *conn)
 {
     struct sockaddr_in relay = {.sin_family = AF_INET};
@@ -66,7 +76,10 @@ int udp_connect(const struct load *load, struct conn *conn)
     memcpy(&relay.sin_port, conn->reply + 8, 2);
     if (relay.sin_addr.s_addr == 0)
         relay.sin_addr = load->opt.server.sin_addr;
-    return connect(conn->udp_fd, (struct sockaddr *)&relay, sizeof(relay));
+    if (connect(conn->udp_fd, (struct sockaddr *)&relay, sizeof(relay)))
+        return -1;
+    drain(conn->udp_fd);
+    return 0;
 }
 
 static int open_direct(struct load *load, struct conn *conn)

@@ -9,7 +9,7 @@ import pytest
 import soak
 
 COUNT = int(os.environ.get("UDP_SOAK", "20000"))
-GROWTH = 8 << 20        # resident octets, of a sanitized build: its allocator keeps what it had
+GROWTH = 8 << 20        # resident octets of a sanitized build, whose allocator keeps what it had
 
 
 @pytest.fixture
@@ -19,22 +19,31 @@ def soaked(tmp_path):
     made.close()
 
 
-def of_each(complaints):
-    return sorted({(r["prog"], r["event"], r.get("error", r.get("reason", ""))) for r in complaints})
+def ended(server):
+    return sum(value for name, value in server.metrics().items()
+               if name.startswith("socksd_associations_ended_total"))
+
+
+def complaints(soaked):
+    return {(r["prog"], r["event"], r.get("error", r.get("reason"))) for r in soaked.complaints()}
 
 
 @pytest.mark.slow
-def test_associations_leave_nothing_behind(soaked):
+def test_twenty_thousand_associations_leave_nothing_behind(soaked):
     before = soaked.figures()
-    soaked.run(COUNT // 5)
+    results = [soaked.run(COUNT // 5)]
     soaked.settle()
     first = soaked.figures()
-    soaked.run(COUNT - COUNT // 5)
+    results.append(soaked.run(COUNT - COUNT // 5))
     soaked.settle({name: figures.descriptors for name, figures in before.items()})
-    last = soaked.figures()
-    for name, figures in last.items():
-        assert figures.held == 0, name
-        assert figures.descriptors <= before[name].descriptors, (
-            name, [d.descriptors() for d in soaked.daemons if d.name == name])
-        assert figures.memory - first[name].memory < GROWTH, (name, first[name], figures)
-    assert of_each(soaked.complaints()) == []
+    for daemon in soaked.daemons:
+        figures = soaked.figures()[daemon.name]
+        assert figures.held == 0, daemon.name
+        assert figures.descriptors <= before[daemon.name].descriptors, (daemon.name,
+                                                                        daemon.descriptors())
+        assert figures.memory - first[daemon.name].memory < GROWTH, (daemon.name, first, figures)
+    assert not complaints(soaked)
+    assert ended(soaked.server) == soaked.server.metric("socksd_associations_total")
+    # What second sockets sent, and nothing else, came from a port that was not the client's.
+    assert (soaked.relay.metric('relayd_drops_total{reason="source_port"}')
+            == sum(result["two_sockets"] for result in results))

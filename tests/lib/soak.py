@@ -18,6 +18,11 @@ import daemons
 
 Figures = collections.namedtuple("Figures", "memory descriptors held")
 
+# Not where the relay sends from: a reply to a client that has left may meet a socket of the relay
+# on the same port, and would be let in there as if the target had sent it.
+TARGET = "127.0.0.2"
+# Short, so that the table of what rests has met its size after seconds.
+RELAY = {"port-rest": "1s"}
 # Freed memory would wait there, and look like a leak.
 SANITIZER = {"ASAN_OPTIONS": "detect_leaks=1:exitcode=99:abort_on_error=0:quarantine_size_mb=1:"
                              "thread_local_quarantine_size_kb=64"}
@@ -43,15 +48,15 @@ class UdpRelay(daemons.Daemon):
 
 
 class Soak:
-    def __init__(self, directory, log_level="info", relay=None):
+    def __init__(self, directory, log_level="info", relay=RELAY):
         directory = pathlib.Path(directory)
         log = {"level": log_level}
         self.daemons = []
-        self.target = subprocess.Popen([generator(), "target"], stdin=subprocess.PIPE,
+        self.target = subprocess.Popen([generator(), "target", TARGET], stdin=subprocess.PIPE,
                                        stdout=subprocess.PIPE, text=True)
         try:
             self.echo = json.loads(self.target.stdout.readline())["udp_echo"]
-            self.relay = UdpRelay(directory, {"relay": relay or {}, "log": log}, SANITIZER)
+            self.relay = UdpRelay(directory, {"relay": relay, "log": log}, SANITIZER)
             self.daemons.append(self.relay)
             self.server = daemons.Server(directory, {
                 "listeners": [{"listen": "127.0.0.1:0"}], "rules": daemons.LOOPBACK,
@@ -73,7 +78,7 @@ class Soak:
         """The generator's last line. Fails when an association did not do what it should."""
         host, port = self.address
         done = subprocess.run([generator(), "udp-soak", "--server", f"{host}:{port}", "--target",
-                               f"127.0.0.1:{self.echo}", "--count", str(count), "--streams",
+                               f"{TARGET}:{self.echo}", "--count", str(count), "--streams",
                                str(streams), "--seconds", str(seconds)], text=True,
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
         result = json.loads(done.stdout.splitlines()[-1])
@@ -85,8 +90,8 @@ class Soak:
         return load.get("sessions", 0) + load["associations"]
 
     def settle(self, descriptors=None):
-        """descriptors: of a daemon by name, to come down to; sockets of ports that rest may stay for
-        a while."""
+        """descriptors: how many to come down to, by daemon; sockets of ports that rest stay for a
+        while."""
         daemons.wait_until(lambda: not any(self.held(d) for d in self.daemons), "empty daemons")
         if descriptors:
             def restored():
