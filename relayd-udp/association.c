@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "relayd-udp/datagram.h"
+#include "relayd-udp/fragments.h"
 #include "relayd-udp/names.h"
 #include "relayd-udp/socket.h"
 #include "shared/base/log.h"
@@ -57,11 +58,16 @@ void association_used(struct association *a)
 
 static void free_association(struct loop_grave *g)
 {
-    struct association *a = LIST_ENTRY(g, struct association, grave);
+    free(LIST_ENTRY(g, struct association, grave));
+}
 
-    free(a->outer[0]);
-    free(a->outer[1]);
-    free(a);
+static void close_outer(struct udp_relay *r, struct hot *outer)
+{
+    if (outer->fd < 0)
+        return;
+    r->stats.outer_overflows += udp_socket_overflows(outer->fd);
+    close(hot_take(outer));
+    r->stats.outer_sockets--;
 }
 
 /* Lets go of all it holds, and of what is queued in its name. */
@@ -70,16 +76,10 @@ static void let_go(struct association *a)
     struct udp_relay *r = a->relay;
 
     engine_flush(r->engine);
-    for (size_t i = 0; i < 2; i++) {
-        if (a->outer[i] == NULL)
-            continue;
-        r->stats.outer_overflows += udp_socket_overflows(a->outer[i]->hot.fd);
-        close(hot_take(&a->outer[i]->hot));
-        r->stats.outer_sockets--;
-    }
+    close_outer(r, &a->outer[0]);
+    close_outer(r, &a->outer[1]);
     names_abandon(a);
-    a->count.dropped += reassembly_abandon(&a->reassembly, &r->fragments);
-    list_remove(&a->fragmented);
+    fragments_abandon(a);
     peers_fini(&a->peers);
     free(a->route.header);
     policy_unref(&r->policies, a->policy);
@@ -96,7 +96,7 @@ void association_finish(struct association *a, const struct n2_refusal *refused,
 
     let_go(a);
     sm_move(&a->sm, ASSOC_GONE);
-    loop_timer_stop(r->base.loop, &a->timer);
+    loop_timer_stop(r->base.loop, &a->timer); /* its place is the grave's from here on */
     association_counters(a, &c);
     r->stats.associations--;
     r->stats.used -= a->used;
@@ -199,41 +199,30 @@ bool association_lock(struct association *a, uint16_t client_port)
     return true;
 }
 
-static struct outer *open_outer(struct association *a, enum addr_family family, enum drop *ret_why)
+static int open_outer(struct association *a, enum addr_family family, enum drop *ret_why)
 {
     struct udp_relay *r = a->relay;
-    struct outer *o;
 
     *ret_why = DROP_NO_SOCKET;
     int fd = udp_socket(r, family, 0, r->config.target_octets);
     if (fd < 0) {
         if (fd == -EAFNOSUPPORT || fd == -EADDRNOTAVAIL)
             *ret_why = DROP_FAMILY;
-        return NULL;
+        return -1;
     }
-    o = calloc(1, sizeof(*o));
-    if (o == NULL) {
+    if (hot_add(r->base.loop, &a->outer[family == ADDR_IPV6], fd, EPOLLIN) != 0) {
         close(fd);
-        return NULL;
-    }
-    o->association = a;
-    hot_init(&o->hot, datagrams_from_targets);
-    if (hot_add(r->base.loop, &o->hot, fd, EPOLLIN) != 0) {
-        close(fd);
-        free(o);
-        return NULL;
+        return -1;
     }
     r->stats.outer_sockets++;
-    return o;
+    return fd;
 }
 
 int association_outer(struct association *a, enum addr_family family, enum drop *ret_why)
 {
-    struct outer **o = &a->outer[family == ADDR_IPV6];
+    const struct hot *outer = &a->outer[family == ADDR_IPV6];
 
-    if (*o == NULL)
-        *o = open_outer(a, family, ret_why);
-    return *o != NULL ? (*o)->hot.fd : -1;
+    return outer->fd >= 0 ? outer->fd : open_outer(a, family, ret_why);
 }
 
 /* ---- Open ---- */
@@ -294,8 +283,8 @@ static void open_association(struct association *a, const struct n2_open *o)
     enum addr_family family = (enum addr_family)client.family;
     bool hinted = truthful_hint(o);
 
-    a->bound = reachable(r, o);
-    if (a->bound.family == ADDR_NONE) {
+    struct addr bound = reachable(r, o);
+    if (bound.family == ADDR_NONE) {
         refuse(a, N2_CANNOT_BIND, "no address that the client could reach");
         return;
     }
@@ -308,7 +297,7 @@ static void open_association(struct association *a, const struct n2_open *o)
         return;
     }
     a->port = client_port_use(r->client_ports, family, a->claim.port);
-    a->bound.port = a->claim.port;
+    bound.port = a->claim.port;
     a->locked_at = udp_now(r);
     r->stats.locks_hinted += hinted;
     sm_move(&a->sm, hinted ? ASSOC_LOCKED : ASSOC_UNLOCKED);
@@ -316,7 +305,7 @@ static void open_association(struct association *a, const struct n2_open *o)
     r->base.counts.opened[N2_UDP]++;
     if (hinted)
         n2_grant_locked(a->grant, &a->claim.client);
-    n2_grant_listening(a->grant, &a->bound, r->engine->ops->name);
+    n2_grant_listening(a->grant, &bound, r->engine->ops->name);
 }
 
 static bool take_policy(struct udp_relay *r, const struct n2_grant *g, const struct n2_rules *rules,
@@ -349,8 +338,8 @@ static void service_open(void *arg, struct n2_grant *g, const struct n2_open *o)
     a->started = a->last_activity = udp_now(r);
     g->impl = a;
     r->stats.associations++;
-    list_init(&a->fragmented);
-    list_init(&a->names);
+    hot_init(&a->outer[0], datagrams_from_ipv4);
+    hot_init(&a->outer[1], datagrams_from_ipv6);
     sm_init(&a->sm, states, sizeof(states) / sizeof(states[0]), ASSOC_NEW);
     wheel_timer_init(&a->timer, on_timer);
     set_limits(a, &o->limits);

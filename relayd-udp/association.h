@@ -20,12 +20,6 @@
 
 enum association_state { ASSOC_NEW, ASSOC_UNLOCKED, ASSOC_LOCKED, ASSOC_GONE };
 
-/* A socket towards the targets. */
-struct outer {
-    struct hot hot;
-    struct association *association;
-};
-
 /* Where datagrams with these header octets went last, so that the next one need not be judged; for a
  * moment only, since names, protected destinations and addresses of this host may change. */
 struct route {
@@ -38,25 +32,24 @@ struct route {
 
 struct association {
     struct ports_claim claim;
-    struct loop_grave grave;
+    union {
+        struct wheel_timer timer; /* unused, then idle */
+        struct loop_grave grave;  /* GONE */
+    };
     struct sm sm;
     struct udp_relay *relay;
     struct n2_grant *grant;
-    struct wheel_timer timer; /* unused, then idle */
     struct client_port *port; /* NULL: none yet */
-    struct outer *outer[2];   /* IPv4, IPv6; NULL until something is sent that way */
+    struct hot outer[2];      /* IPv4, IPv6; without a descriptor until something is sent that way */
     struct policy *policy;
     struct peers peers;
     struct route route;
-    struct reassembly reassembly;
-    struct list fragmented; /* in relay.fragmented while fragments wait */
-    struct list names;      /* struct name_wait, see names.h */
-    uint32_t names_waiting; /* datagrams */
+    struct fragments *fragments; /* fragments.h; NULL: none wait */
+    struct names *names;         /* names.h; NULL: none is waited for */
     uint32_t idle_ms;
     bool used; /* its client has sent something */
+    struct addr local; /* where the client's datagrams come to */
     uint64_t octet_limit; /* 0: none */
-    struct addr local;    /* where the client's datagrams come to */
-    struct addr bound;    /* where the client was told to send */
     uint64_t started, last_activity, locked_at;
     struct n2_counters count; /* duration_ms is not kept */
 };

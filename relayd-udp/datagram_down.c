@@ -60,16 +60,26 @@ static void take_run(struct association *a, const struct engine_run *run, uint8_
     association_count_down(a, datagrams_in(run), run->len);
 }
 
-void datagrams_from_targets(struct hot *h, uint32_t events)
+static void take_runs(struct association *a, struct hot *h)
 {
-    struct association *a = LIST_ENTRY(h, struct outer, hot)->association;
     struct engine *e = a->relay->engine;
     uint8_t headers[ENGINE_RUNS_MAX][SOCKS5_UDP_ADDR_MAX]; /* until they are flushed */
     const struct engine_run *runs;
     size_t n = engine_receive(e, h->fd, &runs);
-    (void)events;
 
     for (size_t i = 0; i < n && a->sm.state != ASSOC_GONE; i++)
         take_run(a, &runs[i], headers[i]);
     engine_flush(e);
+}
+
+void datagrams_from_ipv4(struct hot *h, uint32_t events)
+{
+    (void)events;
+    take_runs(LIST_ENTRY(h, struct association, outer[0]), h);
+}
+
+void datagrams_from_ipv6(struct hot *h, uint32_t events)
+{
+    (void)events;
+    take_runs(LIST_ENTRY(h, struct association, outer[1]), h);
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "relayd-udp/datagram.h"
+#include "relayd-udp/fragments.h"
 #include "relayd-udp/names.h"
 #include "relayd-udp/socket.h"
 #include "shared/relay/protect.h"
@@ -96,7 +97,7 @@ static bool route_fits(const struct association *a, const uint8_t *data, size_t 
 {
     const struct route *t = &a->route;
 
-    return t->header_len != 0 && a->reassembly.queue == NULL &&
+    return t->header_len != 0 && a->fragments == NULL &&
            len >= (size_t)t->header_len + HEADER_FIXED &&
            memcmp(data + HEADER_FIXED, t->header, t->header_len) == 0 && data[0] == 0 &&
            data[1] == 0 && data[FRAG_OFFSET] == 0 && udp_now(a->relay) < t->until;
@@ -123,14 +124,6 @@ static void route_remember(struct association *a, const uint8_t *header, size_t 
 }
 
 /* ---- one datagram ---- */
-
-struct datagram {
-    const struct dest *dest;
-    const uint8_t *header; /* behind FRAG */
-    size_t header_len;
-    const uint8_t *payload;
-    size_t len;
-};
 
 static void send_to_name(struct association *a, const struct datagram *d)
 {
@@ -170,55 +163,12 @@ static void send_to_address(struct association *a, const struct datagram *d)
     datagram_send(a, d->dest, &d->dest->addr, d->payload, d->len);
 }
 
-static void send_anywhere(struct association *a, const struct datagram *d)
+void datagram_take(struct association *a, const struct datagram *d)
 {
     if (d->dest->name[0] != '\0')
         send_to_name(a, d);
     else
         send_to_address(a, d);
-}
-
-/* ---- fragments ---- */
-
-static void take_fragment(struct association *a, const struct socks5_udp *head, struct datagram *d)
-{
-    struct udp_relay *r = a->relay;
-    unsigned lost = 0;
-
-    r->stats.fragments++;
-    if (!r->config.fragments) {
-        association_drop(a, DROP_FRAGMENT, 1);
-        return;
-    }
-    enum reassembly_result got =
-        reassembly_add(&a->reassembly, &r->fragments, head->frag, d->header, d->header_len,
-                       d->payload, d->len, udp_now(r), &d->payload, &d->len, &lost);
-    if (lost > 0)
-        association_drop(a, got == REASSEMBLY_FULL ? DROP_FRAGMENT_MEMORY : DROP_FRAGMENT, lost);
-    if (a->reassembly.queue != NULL && list_empty(&a->fragmented))
-        list_append(&r->fragmented, &a->fragmented);
-    if (got != REASSEMBLY_WHOLE)
-        return;
-    r->stats.reassembled++;
-    send_anywhere(a, d);
-    if (a->sm.state == ASSOC_GONE)
-        return;
-    engine_flush(r->engine); /* before the queue goes */
-    reassembly_abandon(&a->reassembly, &r->fragments);
-    list_remove(&a->fragmented);
-}
-
-/* FRAG 0 while fragments wait: they are abandoned. */
-static void abandon_fragments(struct association *a)
-{
-    unsigned lost;
-
-    if (a->reassembly.queue == NULL)
-        return;
-    lost = reassembly_abandon(&a->reassembly, &a->relay->fragments);
-    if (lost > 0)
-        association_drop(a, DROP_FRAGMENT, lost);
-    list_remove(&a->fragmented);
 }
 
 /* ---- what a client sent ---- */
@@ -261,11 +211,11 @@ static void take_datagram(struct association *a, const uint8_t *data, size_t len
         .len = len - (size_t)n,
     };
     if (head.frag != 0) {
-        take_fragment(a, &head, &d);
+        fragments_take(a, head.frag, &d);
         return;
     }
-    abandon_fragments(a);
-    send_anywhere(a, &d);
+    fragments_abandon(a);
+    datagram_take(a, &d);
 }
 
 static unsigned datagrams_in(const struct engine_run *run)

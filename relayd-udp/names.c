@@ -12,9 +12,15 @@ struct waiting {
     uint8_t octets[];
 };
 
+/* What an association waits for. */
+struct names {
+    struct list asked; /* struct name_wait */
+    uint32_t waiting;  /* datagrams */
+};
+
 /* A name that is asked for, for one association. */
 struct name_wait {
-    struct list node; /* in association.names */
+    struct list node; /* in names.asked */
     struct association *association;
     struct resolve *question;
     struct dest dest;
@@ -31,7 +37,7 @@ static void forget(struct association *a, struct waiting *w)
     struct udp_stats *s = &a->relay->stats;
 
     list_remove(&w->node);
-    a->names_waiting--;
+    a->names->waiting--;
     s->names_waiting--;
     s->names_octets -= memory_of(w->len);
     free(w);
@@ -67,6 +73,23 @@ static void send_all(struct name_wait *n, const struct addr *to)
     }
 }
 
+static void end_if_empty(struct association *a)
+{
+    if (a->names == NULL || !list_empty(&a->names->asked))
+        return;
+    free(a->names);
+    a->names = NULL;
+}
+
+static void answered(struct name_wait *n)
+{
+    struct association *a = n->association;
+
+    list_remove(&n->node);
+    free(n);
+    end_if_empty(a);
+}
+
 static void on_resolved(void *arg, enum resolve_status status, const struct addr *addrs,
                         size_t count)
 {
@@ -80,15 +103,15 @@ static void on_resolved(void *arg, enum resolve_status status, const struct addr
         send_all(n, &to);
     else
         drop_all(n, why);
-    if (a->sm.state == ASSOC_GONE)
-        return;
-    list_remove(&n->node);
-    free(n);
+    if (a->sm.state != ASSOC_GONE)
+        answered(n);
 }
 
 static struct name_wait *find(const struct association *a, const struct dest *dest)
 {
-    LIST_FOREACH(node, &a->names) {
+    if (a->names == NULL)
+        return NULL;
+    LIST_FOREACH(node, &a->names->asked) {
         struct name_wait *n = LIST_ENTRY(node, struct name_wait, node);
         if (n->dest.addr.port == dest->addr.port && strcmp(n->dest.name, dest->name) == 0)
             return n;
@@ -101,24 +124,33 @@ bool names_waited_for(const struct association *a, const struct dest *dest)
     return find(a, dest) != NULL;
 }
 
+static bool begin(struct association *a)
+{
+    a->names = calloc(1, sizeof(*a->names));
+    if (a->names != NULL)
+        list_init(&a->names->asked);
+    return a->names != NULL;
+}
+
 static struct name_wait *ask(struct association *a, const struct dest *dest)
 {
-    struct name_wait *n = malloc(sizeof(*n));
+    struct name_wait *n = a->names != NULL || begin(a) ? malloc(sizeof(*n)) : NULL;
 
-    if (n == NULL)
-        return NULL;
-    n->association = a;
-    n->dest = *dest;
-    list_init(&n->node);
-    list_init(&n->payloads);
-    n->question =
-        resolve_start(a->relay->resolver, dest->name, dest->addr.port, on_resolved, n);
-    if (n->question == NULL) {
-        free(n);
-        return NULL;
+    if (n != NULL) {
+        n->association = a;
+        n->dest = *dest;
+        list_init(&n->node);
+        list_init(&n->payloads);
+        n->question =
+            resolve_start(a->relay->resolver, dest->name, dest->addr.port, on_resolved, n);
     }
-    list_append(&a->names, &n->node);
-    return n;
+    if (n != NULL && n->question != NULL) {
+        list_append(&a->names->asked, &n->node);
+        return n;
+    }
+    free(n);
+    end_if_empty(a);
+    return NULL;
 }
 
 void names_wait(struct association *a, const struct dest *dest, const uint8_t *payload, size_t len)
@@ -127,7 +159,7 @@ void names_wait(struct association *a, const struct dest *dest, const uint8_t *p
     struct name_wait *n;
     struct waiting *w;
 
-    if (a->names_waiting >= r->config.pending ||
+    if ((a->names != NULL && a->names->waiting >= r->config.pending) ||
         r->stats.names_octets + memory_of(len) > r->config.pending_octets ||
         (w = malloc(memory_of(len))) == NULL) {
         association_drop(a, DROP_NAME_QUEUE, 1);
@@ -143,23 +175,18 @@ void names_wait(struct association *a, const struct dest *dest, const uint8_t *p
     memcpy(w->octets, payload, len);
     list_init(&w->node);
     list_append(&n->payloads, &w->node);
-    a->names_waiting++;
+    a->names->waiting++;
     r->stats.names_waiting++;
     r->stats.names_octets += memory_of(len);
 }
 
 void names_abandon(struct association *a)
 {
-    while (!list_empty(&a->names)) {
-        struct name_wait *n = LIST_ENTRY(a->names.next, struct name_wait, node);
-        struct waiting *w;
+    while (a->names != NULL) {
+        struct name_wait *n = LIST_ENTRY(a->names->asked.next, struct name_wait, node);
 
         resolve_cancel(n->question);
-        while ((w = first_of(n)) != NULL) {
-            a->count.dropped++;
-            forget(a, w);
-        }
-        list_remove(&n->node);
-        free(n);
+        drop_all(n, DROP_NAME);
+        answered(n);
     }
 }

@@ -192,7 +192,7 @@ static void put_association(const struct n2_grant *g, const struct relay *r, str
     json_put_str(j, "state", association_state_name(a));
     json_put_str(j, "server", n2_grant_server_id(g));
     json_put_addr(j, "client", &a->claim.client);
-    json_put_addr(j, "bound", &a->bound);
+    json_put_addr(j, "bound", &g->bound);
     json_put_str(j, "engine", a->relay->engine->ops->name);
     json_put_u64(j, "idle_ms", loop_now(r->loop) - a->last_activity);
     json_put_u64(j, "peers", a->peers.count);

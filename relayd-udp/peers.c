@@ -5,17 +5,31 @@
 
 #include "shared/base/secret.h"
 
-#define FIRST_SIZE 4
+#define FIRST_SIZE 1 /* most associations have one */
 #define LIST_MAX   8 /* places without a hash: all of them begin at the first, and may be taken */
 #define LOOK_AT    8 /* peers compared to find one to forget */
 
 /* Open addressing: a peer stands in the first free place from its home on, around the end. Beyond
  * LIST_MAX a quarter of the places is always free. */
 struct peers_table {
-    uint64_t key[4]; /* unused in a list */
-    uint32_t last;   /* the place last noted; what stands there may have changed */
+    uint64_t last; /* the place last noted; what stands there may have changed */
     struct peer places[];
+    /* Behind them, but for a list: uint64_t key[4]. */
 };
+
+enum { KEY_OCTETS = 4 * sizeof(uint64_t) };
+_Static_assert(sizeof(struct peer) % sizeof(uint64_t) == 0, "the key is aligned");
+
+static uint64_t *key_of(const struct peers *s)
+{
+    return (uint64_t *)(void *)&s->table->places[s->size];
+}
+
+static size_t octets_of(uint32_t size)
+{
+    return sizeof(struct peers_table) + size * sizeof(struct peer) +
+           (size > LIST_MAX ? KEY_OCTETS : 0);
+}
 
 /* Pair-multiply-shift (Thorup, "High speed hashing for integers and strings") is strongly
  * universal: two addresses meet by chance alone, whoever chose them without the key. But it keeps
@@ -35,7 +49,7 @@ static uint32_t ip_hash(const uint64_t key[4], const uint8_t ip[16])
 
 static uint32_t home_of(const struct peers *s, const uint8_t ip[16])
 {
-    return s->size <= LIST_MAX ? 0 : ip_hash(s->table->key, ip) & (s->size - 1);
+    return s->size <= LIST_MAX ? 0 : ip_hash(key_of(s), ip) & (s->size - 1);
 }
 
 static uint32_t next_place(const struct peers *s, uint32_t i)
@@ -85,11 +99,11 @@ static bool grow(struct peers *s)
 {
     struct peers to = {.count = s->count, .size = s->size == 0 ? FIRST_SIZE : 2 * s->size};
 
-    to.table = calloc(1, sizeof(*to.table) + to.size * sizeof(struct peer));
+    to.table = calloc(1, octets_of(to.size));
     if (to.table == NULL)
         return false;
     if (to.size > LIST_MAX)
-        secret_random(to.table->key, sizeof(to.table->key));
+        secret_random(key_of(&to), KEY_OCTETS);
     for (uint32_t i = 0; i < s->size; i++)
         if (is_taken(&s->table->places[i]))
             place(&to, &s->table->places[i]);
@@ -166,7 +180,7 @@ bool peers_note(struct peers *s, const struct addr *a, bool by_name, uint32_t no
     p->by_name = by_name;
     p->port = a->port;
     p->used = now_s;
-    s->table->last = (uint32_t)(p - s->table->places);
+    s->table->last = (uint64_t)(p - s->table->places);
     return true;
 }
 
@@ -216,7 +230,7 @@ void peers_filter(struct peers *s, bool (*keep)(const struct peer *p, void *arg)
 
 size_t peers_octets(const struct peers *s)
 {
-    return s->table == NULL ? 0 : sizeof(*s->table) + s->size * sizeof(struct peer);
+    return s->table == NULL ? 0 : octets_of(s->size);
 }
 
 void peers_fini(struct peers *s)

@@ -57,7 +57,7 @@ struct udp_relay {
     struct policies policies;
     struct resolver *resolver;
     struct reassembly_budget fragments;
-    struct list fragmented;   /* associations with a queue: struct association.fragmented */
+    struct list fragmented;   /* struct fragments.node */
     struct wheel_timer sweep; /* what rests, what waits for fragments */
     struct udp_stats stats;
 };

@@ -226,11 +226,12 @@ static void opened(struct n2_assoc *a, const struct n2_open_answer *o)
 static void refused(struct n2_assoc *a, const struct n2_refusal *r)
 {
     const struct n2_assoc_ops *ops = a->ops;
+    bool held = !in_band(a) && (a->state == N2_ASSOC_OPENED || a->state == N2_ASSOC_FINISHING);
 
     a->client->stats.refusals[r->code]++;
     leave(a);
-    /* The relay does not know us any more: no verdict on the destination. */
-    if (r->code == N2_STALE || r->code == N2_CONFLICT)
+    /* The relay does not know us any more, or held it already: no verdict on the destination. */
+    if (held || r->code == N2_STALE || r->code == N2_CONFLICT)
         ops->lost(a);
     else
         ops->refused(a, r);
@@ -327,7 +328,7 @@ void n2_assoc_take_event(struct n2_client *c, const struct n2_event *e)
             refused(a, &e->failed);
         break;
     case N2_EVENT_PEER:
-        if (a->state == N2_ASSOC_OPENED)
+        if (a->state == N2_ASSOC_OPENED && a->kind == N2_BIND)
             ops->peer(a, &e->peer);
         break;
     case N2_EVENT_ENDED:

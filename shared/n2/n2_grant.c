@@ -4,10 +4,24 @@
 #include "shared/base/secret.h"
 #include "shared/n2/n2_session.h"
 
+/* Datagrams need no leg; whoever has many associations has many of these. */
+static size_t ticket_len(enum n2_kind kind)
+{
+    return kind == N2_UDP || kind == N2_KIND_NONE ? 0 : N2_TICKET_LEN;
+}
+
+/* What is told where there is none. */
+static const uint8_t *ticket_of(const struct n2_grant *g)
+{
+    static const uint8_t none[N2_TICKET_LEN];
+
+    return ticket_len((enum n2_kind)g->kind) > 0 ? g->ticket : none;
+}
+
 struct n2_grant *n2_grant_new(struct n2_session *x, const uint8_t *id, uint64_t call_id,
                               enum n2_kind kind)
 {
-    struct n2_grant *g = calloc(1, sizeof(*g));
+    struct n2_grant *g = calloc(1, sizeof(*g) + ticket_len(kind));
 
     if (g == NULL)
         return NULL;
@@ -35,7 +49,7 @@ void n2_grant_free(struct n2_grant *g)
     list_remove(&g->in_session);
     if (g->state == N2_GRANT_DEAD)
         x->tombstone_count--;
-    secret_wipe(g->ticket, sizeof(g->ticket));
+    secret_wipe(g->ticket, ticket_len((enum n2_kind)g->kind));
     free(g);
 }
 
@@ -76,7 +90,7 @@ void n2_grant_bury_unknown(struct n2_session *x, const uint8_t *id, uint64_t cal
 static void event(struct n2_grant *g, struct n2_event *e)
 {
     memcpy(e->association, g->node.id, ID_LEN);
-    n2_session_event(g->session, e, g->ticket);
+    n2_session_event(g->session, e, ticket_of(g));
 }
 
 void n2_grant_opened(struct n2_grant *g, const struct addr *bound, const struct addr *peer,
@@ -90,10 +104,10 @@ void n2_grant_opened(struct n2_grant *g, const struct addr *bound, const struct 
     if (peer != NULL)
         g->peer = *peer;
     g->engine = engine;
-    secret_random(g->ticket, sizeof(g->ticket));
+    secret_random(g->ticket, ticket_len((enum n2_kind)g->kind));
     if (g->in_call)
         return;
-    e.opened = (struct n2_open_answer){true, g->bound, g->peer, engine, g->ticket};
+    e.opened = (struct n2_open_answer){true, g->bound, g->peer, engine, ticket_of(g)};
     event(g, &e);
 }
 
@@ -161,7 +175,7 @@ void n2_grant_answer(const struct n2_grant *g, struct n2_answer *ret)
     ret->what = N2_OPEN;
     ret->u.open = (struct n2_open_answer){0};
     if (g->state != N2_GRANT_PENDING)
-        ret->u.open = (struct n2_open_answer){true, g->bound, g->peer, g->engine, g->ticket};
+        ret->u.open = (struct n2_open_answer){true, g->bound, g->peer, g->engine, ticket_of(g)};
     if (g->kind == N2_UDP) /* the client's: it may come between the first answer and this one */
         ret->u.open.peer = (struct addr){0};
 }

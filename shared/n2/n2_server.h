@@ -40,7 +40,7 @@ struct n2_grant {
     struct n2_refusal refused;
     const char *engine; /* a constant */
     struct addr bound, peer;
-    uint8_t ticket[N2_TICKET_LEN];
+    uint8_t ticket[]; /* N2_TICKET_LEN, or none: then no leg ever comes */
 };
 
 struct n2_service {
