@@ -81,7 +81,7 @@ static void let_go(struct association *a)
     names_abandon(a);
     fragments_abandon(a);
     peers_fini(&a->peers);
-    free(a->route.header);
+    routes_forget(r->routes, a);
     policy_unref(&r->policies, a->policy);
     if (a->port != NULL) {
         ports_release(r->ports, &a->claim, udp_now(r));
@@ -371,7 +371,7 @@ static void set_policy(struct association *a, struct policy *policy)
 {
     policy_unref(&a->relay->policies, a->policy);
     a->policy = policy;
-    a->route.header_len = 0;
+    routes_forget(a->relay->routes, a);
     peers_filter(&a->peers, still_allowed, a);
 }
 

@@ -20,16 +20,6 @@
 
 enum association_state { ASSOC_NEW, ASSOC_UNLOCKED, ASSOC_LOCKED, ASSOC_GONE };
 
-/* Where datagrams with these header octets went last, so that the next one need not be judged; for a
- * moment only, since names, protected destinations and addresses of this host may change. */
-struct route {
-    uint8_t *header; /* ATYP, address, port; heap */
-    uint16_t header_len, header_room;
-    bool by_name;
-    struct addr to;
-    uint64_t until; /* loop_now */
-};
-
 struct association {
     struct ports_claim claim;
     union {
@@ -43,7 +33,6 @@ struct association {
     struct hot outer[2];      /* IPv4, IPv6; without a descriptor until something is sent that way */
     struct policy *policy;
     struct peers peers;
-    struct route route;
     struct fragments *fragments; /* fragments.h; NULL: none wait */
     struct names *names;         /* names.h; NULL: none is waited for */
     uint32_t idle_ms;

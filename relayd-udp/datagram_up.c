@@ -10,9 +10,7 @@
 #include "shared/socks/socks5_udp.h"
 
 enum {
-    HEADER_FIXED = 3, /* RSV, FRAG; behind them what a route remembers */
-    ROUTE_MS = 1000,
-    FRAG_OFFSET = 2,
+    HEADER_FIXED = 3, /* RSV, FRAG */
 };
 
 /* ---- where it may go ---- */
@@ -91,36 +89,14 @@ void datagram_send(struct association *a, const struct dest *dest, const struct 
         association_drop(a, DROP_NO_SOCKET, 1);
 }
 
-/* ---- routes ---- */
-
-static bool route_fits(const struct association *a, const uint8_t *data, size_t len)
+/* FRAG of what is remembered is 0: a reassembled datagram's header is that of one which came whole. */
+static void remember(struct association *a, const struct datagram *d, const struct addr *to)
 {
-    const struct route *t = &a->route;
+    uint8_t header[SOCKS5_UDP_HEADER_MAX] = {0};
 
-    return t->header_len != 0 && a->fragments == NULL &&
-           len >= (size_t)t->header_len + HEADER_FIXED &&
-           memcmp(data + HEADER_FIXED, t->header, t->header_len) == 0 && data[0] == 0 &&
-           data[1] == 0 && data[FRAG_OFFSET] == 0 && udp_now(a->relay) < t->until;
-}
-
-static void route_remember(struct association *a, const uint8_t *header, size_t header_len,
-                           const struct addr *to, bool by_name)
-{
-    struct route *t = &a->route;
-
-    t->header_len = 0;
-    if (header_len > t->header_room) {
-        uint8_t *room = realloc(t->header, header_len);
-        if (room == NULL)
-            return;
-        t->header = room;
-        t->header_room = (uint16_t)header_len;
-    }
-    memcpy(t->header, header, header_len);
-    t->header_len = (uint16_t)header_len;
-    t->to = *to;
-    t->by_name = by_name;
-    t->until = udp_now(a->relay) + ROUTE_MS;
+    memcpy(header + HEADER_FIXED, d->header, d->header_len);
+    routes_remember(a->relay->routes, a, header, HEADER_FIXED + d->header_len, to,
+                    d->dest->name[0] != '\0', udp_now(a->relay));
 }
 
 /* ---- one datagram ---- */
@@ -140,7 +116,7 @@ static void send_to_name(struct association *a, const struct datagram *d)
     } else if (!datagram_choose(a, d->dest, known, count, &to, &why)) {
         association_drop(a, why, 1);
     } else {
-        route_remember(a, d->header, d->header_len, &to, true);
+        remember(a, d, &to);
         datagram_send(a, d->dest, &to, d->payload, d->len);
     }
 }
@@ -159,7 +135,7 @@ static void send_to_address(struct association *a, const struct datagram *d)
         association_drop(a, DROP_FAMILY, 1);
         return;
     }
-    route_remember(a, d->header, d->header_len, &d->dest->addr, false);
+    remember(a, d, &d->dest->addr);
     datagram_send(a, d->dest, &d->dest->addr, d->payload, d->len);
 }
 
@@ -172,14 +148,6 @@ void datagram_take(struct association *a, const struct datagram *d)
 }
 
 /* ---- what a client sent ---- */
-
-/* As the one before: nothing has to be judged. */
-static void follow_route(struct association *a, const uint8_t *data, size_t len)
-{
-    size_t skip = (size_t)a->route.header_len + HEADER_FIXED;
-
-    forward(a, &a->route.to, data + skip, len - skip);
-}
 
 /* An address that was sent as a name is judged as what it is. */
 static void unmask(struct dest *dest)
@@ -274,6 +242,13 @@ static struct association *owner_of(struct client_port *p, const struct engine_r
     return NULL;
 }
 
+/* While fragments wait, everything is looked at: FRAG 0 abandons them. */
+static const struct route *find_route(const struct association *a, const uint8_t *data, size_t len)
+{
+    return a->fragments == NULL ? routes_find(a->relay->routes, a, data, len, udp_now(a->relay))
+                                : NULL;
+}
+
 static void take_run(struct client_port *p, const struct engine_run *run)
 {
     struct association *a = owner_of(p, run);
@@ -285,13 +260,14 @@ static void take_run(struct client_port *p, const struct engine_run *run)
     bool noted = false;
     for (uint32_t at = 0; a->sm.state != ASSOC_GONE;) {
         uint32_t left = run->len - at, len = run->segment < left ? run->segment : left;
-        if (!route_fits(a, run->data + at, len)) {
+        const struct route *route = find_route(a, run->data + at, len);
+        if (route == NULL) {
             take_datagram(a, run->data + at, len);
         } else {
             if (!noted) /* one of a run says it for all */
-                note_peer(a, &a->route.to, a->route.by_name);
+                note_peer(a, &route->to, route->by_name);
             noted = true;
-            follow_route(a, run->data + at, len);
+            forward(a, &route->to, run->data + at + route->header_len, len - route->header_len);
         }
         at += len;
         if (at >= run->len)

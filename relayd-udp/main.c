@@ -73,7 +73,8 @@ static int start(struct relay *r, struct err *e)
     u->engine = engine_new(udp_config_engine(c, UDP_BATCH) ? &engine_batch : &engine_plain);
     u->ports = ports_new(&ports);
     u->client_ports = client_ports_new(u, u->client_sockets);
-    if (u->engine == NULL || u->ports == NULL || u->client_ports == NULL)
+    u->routes = routes_new();
+    if (u->engine == NULL || u->ports == NULL || u->client_ports == NULL || u->routes == NULL)
         return out_of_memory(e);
     sweep_start(u);
     return resolver_new(r->loop, &resolver, &u->resolver, e);
@@ -96,6 +97,7 @@ static void stop(struct relay *r)
     client_ports_free(u->client_ports);
     ports_free(u->ports);
     engine_free(u->engine);
+    routes_free(u->routes);
     policies_fini(&u->policies);
 }
 

@@ -6,6 +6,7 @@
 #include "relayd-udp/policy.h"
 #include "relayd-udp/ports.h"
 #include "relayd-udp/reassembly.h"
+#include "relayd-udp/routes.h"
 #include "shared/net/resolve.h"
 #include "shared/relay/relay.h"
 
@@ -55,6 +56,7 @@ struct udp_relay {
     struct client_ports *client_ports;
     uint32_t client_sockets; /* at most */
     struct policies policies;
+    struct routes *routes;
     struct resolver *resolver;
     struct reassembly_budget fragments;
     struct list fragmented;   /* struct fragments.node */
