@@ -52,6 +52,7 @@ void association_used(struct association *a)
     a->used = true;
     a->relay->stats.used++;
     a->last_activity = udp_now(a->relay);
+    loop_timer_start(a->relay->base.loop, &a->timer, a->idle_ms);
 }
 
 /* ---- the one way out ---- */

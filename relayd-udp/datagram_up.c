@@ -196,13 +196,18 @@ static void drop_unowned(struct udp_relay *r, const struct engine_run *run, enum
     r->stats.dropped[why] += datagrams_in(run);
 }
 
-/* A datagram that may fix its client's port has to be one of ours at least. */
-static bool is_valid(const struct engine_run *run)
+/* A datagram that fixes its client's port has to be one of ours at least. Where in the run the first such
+ * one begins; its length if there is none. */
+static uint32_t first_valid(const struct engine_run *run)
 {
     struct socks5_udp head;
-    size_t first = run->segment < run->len ? run->segment : run->len;
 
-    return socks5_udp_decode(run->data, first, &head) > 0;
+    for (uint32_t at = 0; at < run->len; at += run->segment) {
+        uint32_t left = run->len - at, len = run->segment < left ? run->segment : left;
+        if (socks5_udp_decode(run->data + at, len, &head) > 0)
+            return at;
+    }
+    return run->len;
 }
 
 /* Rate-limited, and only where it is unmistakable whose the datagram would be. */
@@ -211,8 +216,31 @@ static bool may_relock(const struct udp_relay *r, const struct association *a)
     return r->config.relock_ms != 0 && udp_now(r) - a->locked_at >= r->config.relock_ms;
 }
 
-/* Whose it is; NULL: nobody's, and counted. */
-static struct association *owner_of(struct client_port *p, const struct engine_run *run)
+/* Its client's port becomes that of the run, from its first valid datagram on (*ret_from): true. */
+static bool lock_to(struct association *a, struct udp_relay *r, const struct engine_run *run,
+                    uint32_t *ret_from)
+{
+    struct engine_run before = *run;
+    uint32_t at = first_valid(run);
+
+    if (at == run->len) {
+        drop_unowned(r, run, DROP_HEADER);
+        return false;
+    }
+    if (!association_lock(a, run->from.port)) {
+        drop_unowned(r, run, DROP_SOURCE_PORT);
+        return false;
+    }
+    before.len = at;
+    if (at > 0)
+        drop_unowned(r, &before, DROP_HEADER);
+    *ret_from = at;
+    return true;
+}
+
+/* Whose it is, from *ret_from on; NULL: nobody's, and counted. */
+static struct association *owner_of(struct client_port *p, const struct engine_run *run,
+                                    uint32_t *ret_from)
 {
     static const enum drop no_owner[] = {
         [PORTS_OTHER_PORT] = DROP_SOURCE_PORT,
@@ -221,20 +249,17 @@ static struct association *owner_of(struct client_port *p, const struct engine_r
     };
     struct udp_relay *r = p->relay;
     struct ports_claim *claim = NULL;
-    struct association *a;
     enum ports_found found = ports_find(r->ports, &run->from, p->port, &claim);
+    struct association *a = claim != NULL ? association_of_claim(claim) : NULL;
 
+    *ret_from = 0;
     if (found == PORTS_LOCKED)
-        return association_of_claim(claim);
-    a = claim != NULL ? association_of_claim(claim) : NULL;
-    if (found == PORTS_UNLOCKED) {
-        if (is_valid(run) && association_lock(a, run->from.port))
-            return a;
-        drop_unowned(r, run, is_valid(run) ? DROP_SOURCE_PORT : DROP_HEADER);
-        return NULL;
-    }
-    if (found == PORTS_OTHER_PORT && a != NULL && may_relock(r, a) && is_valid(run) &&
-        association_lock(a, run->from.port)) {
+        return a;
+    if (found == PORTS_UNLOCKED)
+        return lock_to(a, r, run, ret_from) ? a : NULL;
+    if (found == PORTS_OTHER_PORT && a != NULL && may_relock(r, a)) {
+        if (!lock_to(a, r, run, ret_from))
+            return NULL;
         r->stats.relocks++;
         return a;
     }
@@ -251,14 +276,15 @@ static const struct route *find_route(const struct association *a, const uint8_t
 
 static void take_run(struct client_port *p, const struct engine_run *run)
 {
-    struct association *a = owner_of(p, run);
+    uint32_t at;
+    struct association *a = owner_of(p, run, &at);
 
     if (a == NULL)
         return;
     a->local = run->local;
     association_used(a);
     bool noted = false;
-    for (uint32_t at = 0; a->sm.state != ASSOC_GONE;) {
+    while (a->sm.state != ASSOC_GONE) {
         uint32_t left = run->len - at, len = run->segment < left ? run->segment : left;
         const struct route *route = find_route(a, run->data + at, len);
         if (route == NULL) {

@@ -7,15 +7,11 @@
 
 struct association *association_new(struct session *x, const struct n2_audit *audit, size_t count)
 {
-    struct association *a = calloc(1, sizeof(*a));
+    struct association *a = calloc(1, sizeof(*a) + n2_audit_size(audit, count));
 
     if (a == NULL)
         return NULL;
-    a->audit = n2_audit_pack(audit, count);
-    if (a->audit == NULL) {
-        free(a);
-        return NULL;
-    }
+    n2_audit_write(audit, count, a->audit);
     list_init(&a->node);
     a->server = x->server;
     a->session = x;
@@ -41,7 +37,6 @@ void association_free(struct association *a)
     if (a->session == NULL && !list_empty(&a->node))
         a->server->stats.associations--;
     list_remove(&a->node);
-    free(a->audit);
     free(a);
 }
 

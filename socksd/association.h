@@ -16,7 +16,7 @@ struct association {
     struct control *control; /* out-of-band, once it is opened */
     struct addr client;
     uint64_t started;
-    char *audit; /* "key\0value\0" ... "\0" */
+    char audit[]; /* "key\0value\0" ... "\0" */
 };
 
 /* audit (session_audit) is copied. NULL without memory. */

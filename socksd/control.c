@@ -30,14 +30,21 @@ const char *control_end_name(enum control_end end)
     return end_words[end];
 }
 
+/* One per idle client: kept small. */
 struct control {
     struct hot hot; /* fd -1: closed, and the relay's last word is awaited */
-    struct loop_grave grave;
     struct association *association;
     const struct n2_client *relay;
-    struct addr bound, locked; /* locked: where the client's datagrams come from */
-    const char *why;           /* it was closed; NULL before */
-    size_t swallowed;
+    union {
+        struct {
+            struct addr bound;
+            uint16_t source_port; /* of the client's datagrams; 0: not known yet */
+            uint16_t swallowed;   /* octets */
+            uint8_t why;          /* enum control_end, once closed by us */
+            bool closed;
+        };
+        struct loop_grave grave; /* finished */
+    };
 };
 
 static struct association *association_of(struct n2_assoc *n)
@@ -52,12 +59,15 @@ static void log_access(const struct association *a, const char *why, const struc
     const struct control *k = a->control;
     struct log_field fields[16 + N2_AUDIT_MAX];
     char id[ID_TEXT_LEN];
+    struct addr source = a->client;
     size_t n = 0;
 
+    source.port = k->source_port;
     fields[n++] = (struct log_field)LOG_STR("id", id_format(a->n2.node.id, id));
     fields[n++] = (struct log_field)LOG_STR("kind", n2_kind_name((enum n2_kind)a->n2.kind));
     fields[n++] = (struct log_field)LOG_ADDR("client", &a->client);
-    fields[n++] = (struct log_field)LOG_ADDR("source", &k->locked);
+    if (source.port != 0)
+        fields[n++] = (struct log_field)LOG_ADDR("source", &source);
     fields[n++] = (struct log_field)LOG_ADDR("bound", &k->bound);
     if (c != NULL) {
         fields[n++] = (struct log_field)LOG_U64("octets_up", c->octets_up);
@@ -89,20 +99,21 @@ static void close_connection(struct control *k)
     if (fd < 0)
         return;
     close(fd);
-    s->stats.controls--;
-    s->on_session_end(s);
 }
 
 /* The one way out; c: NULL when the relay could not say. */
 static void finish(struct association *a, const char *why, const struct n2_counters *c)
 {
     struct control *k = a->control;
+    struct server *s = a->server;
 
     log_access(a, why, c);
     close_connection(k);
     a->control = NULL;
-    loop_bury(a->server->loop, &k->grave, free_control);
+    loop_bury(s->loop, &k->grave, free_control);
     association_free(a);
+    s->stats.controls--;
+    s->on_session_end(s);
 }
 
 /* The client's side is over: the relay ends it and tells how much it was. */
@@ -111,21 +122,40 @@ static void close_by(struct control *k, enum control_end why)
     struct association *a = k->association;
 
     a->server->stats.control_ends[why]++;
-    k->why = control_end_name(why);
+    k->why = (uint8_t)why;
+    k->closed = true;
     close_connection(k);
     if (!n2_assoc_finish(&a->n2))
-        finish(a, k->why, NULL);
+        finish(a, control_end_name(why), NULL);
 }
 
-void control_stop(struct association *a)
+void control_stop_all(struct server *s)
+{
+    LIST_FOREACH_SAFE(node, &s->associations) {
+        struct association *a = LIST_ENTRY(node, struct association, node);
+        if (a->control != NULL && !a->control->closed)
+            close_by(a->control, CONTROL_STOPPED);
+    }
+}
+
+void control_abandon(struct association *a)
 {
     const struct control *k = a->control;
 
     n2_assoc_release(&a->n2);
-    finish(a, k->why != NULL ? k->why : control_end_name(CONTROL_STOPPED), NULL);
+    finish(a, control_end_name(k->closed ? (enum control_end)k->why : CONTROL_STOPPED), NULL);
 }
 
 /* ---- the client ---- */
+
+/* True when it was too much. */
+static bool swallow(struct control *k, size_t octets)
+{
+    if (octets > (size_t)SWALLOW_MAX - k->swallowed)
+        return true;
+    k->swallowed = (uint16_t)(k->swallowed + octets);
+    return false;
+}
 
 static void on_client(struct hot *h, uint32_t events)
 {
@@ -135,8 +165,7 @@ static void on_client(struct hot *h, uint32_t events)
     (void)events;
 
     while ((n = recv(h->fd, waste, sizeof(waste), MSG_DONTWAIT)) > 0) {
-        k->swallowed += (size_t)n;
-        if (k->swallowed > SWALLOW_MAX) {
+        if (swallow(k, (size_t)n)) {
             close_by(k, CONTROL_DATA);
             return;
         }
@@ -161,9 +190,7 @@ static void keep_alive(int fd)
 
 static void on_locked(struct n2_assoc *n, const struct addr *client)
 {
-    struct control *k = association_of(n)->control;
-
-    k->locked = *client;
+    association_of(n)->control->source_port = client->port;
 }
 
 static void on_ended(struct n2_assoc *n, enum n2_end why, const struct n2_counters *c)
@@ -173,7 +200,7 @@ static void on_ended(struct n2_assoc *n, enum n2_end why, const struct n2_counte
 
     if (why != N2_END_RELEASED)
         a->server->stats.assoc_ends[why]++;
-    finish(a, k->why != NULL ? k->why : n2_end_name(why), c);
+    finish(a, k->closed ? control_end_name((enum control_end)k->why) : n2_end_name(why), c);
 }
 
 static void on_lost(struct n2_assoc *n)
@@ -182,7 +209,7 @@ static void on_lost(struct n2_assoc *n)
     const struct control *k = a->control;
 
     a->server->stats.relay_lost++;
-    finish(a, k->why != NULL ? k->why : "relay_lost", NULL);
+    finish(a, k->closed ? control_end_name((enum control_end)k->why) : "relay_lost", NULL);
 }
 
 bool control_rules(const struct server *s, const struct addr *client, const char *user,
@@ -220,7 +247,7 @@ void control_refresh_all(struct server *s)
 {
     LIST_FOREACH(node, &s->associations) {
         struct association *a = LIST_ENTRY(node, struct association, node);
-        if (a->control != NULL && a->control->why == NULL)
+        if (a->control != NULL && !a->control->closed)
             n2_assoc_stale(&a->n2);
     }
 }
@@ -235,7 +262,6 @@ void control_start(struct association *a, int fd, const struct addr *bound, size
         k->association = a;
         k->relay = a->n2.client;
         k->bound = *bound;
-        k->swallowed = sent_ahead;
     }
     if (k == NULL || hot_add(s->loop, &k->hot, fd, EPOLLIN | EPOLLRDHUP) != 0) {
         free(k);
@@ -249,6 +275,6 @@ void control_start(struct association *a, int fd, const struct addr *bound, size
     a->control = k;
     a->n2.ops = &control_ops;
     s->stats.controls++;
-    if (k->swallowed > SWALLOW_MAX)
+    if (swallow(k, sent_ahead))
         close_by(k, CONTROL_DATA);
 }

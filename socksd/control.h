@@ -16,8 +16,11 @@
 void control_start(struct association *a, int fd, const struct addr *bound, size_t sent_ahead);
 /* Rules or limits have changed: the relay of every association of this kind is told. */
 void control_refresh_all(struct server *s);
-/* Ends it because we stop: the relay is told, nobody waits for its answer. a has a control connection. */
-void control_stop(struct association *a);
+/* Ends all of them because we stop; each is gone, and stats.controls less, when its relay has answered or
+ * is lost. */
+void control_stop_all(struct server *s);
+/* Ends it without waiting for anybody. a has a control connection. */
+void control_abandon(struct association *a);
 
 /* What n2_assoc_open sends for a UDP association of this client: the rules that its datagrams are judged
  * by. The caller frees ret->items. False without memory. */

@@ -18,6 +18,7 @@
 
 /* Descriptors that are not clients: relays, status readers, names, children. */
 enum { DESCRIPTORS_KEPT = 24 };
+enum { LAST_WORDS_MS = 1000 };
 #define DRAIN_FOREVER_MS (UINT64_C(365) * 24 * 3600 * 1000)
 
 struct arguments {
@@ -80,13 +81,23 @@ struct daemon {
     struct arguments arguments;
     struct wheel_timer deadline;
     struct loop_task idle;
+    bool stopping;
 };
 
+/* What lives by a connection to us ends with us, and its relay shall hear of it and tell how much it
+ * was; for that, and no longer than that, the loop turns on. */
 static void stop_now(struct daemon *d, const char *why)
 {
     log_info("stopping", LOG_STR("why", why), LOG_U64("sessions", d->server.stats.sessions),
              LOG_U64("associations", d->server.stats.associations));
-    uv_stop(&d->loop.uv);
+    if (d->stopping || d->server.stats.controls == 0) {
+        uv_stop(&d->loop.uv);
+        return;
+    }
+    d->stopping = true;
+    front_stop(d->server.front);
+    loop_timer_start(&d->loop, &d->deadline, LAST_WORDS_MS);
+    control_stop_all(&d->server);
 }
 
 static void on_children_stopped(void *arg)
@@ -98,6 +109,11 @@ static void on_deadline(struct wheel_timer *t)
 {
     struct daemon *d = LIST_ENTRY(t, struct daemon, deadline);
 
+    if (d->stopping) {
+        uv_stop(&d->loop.uv);
+        return;
+    }
+    control_stop_all(&d->server); /* while their relays can still tell how much it was */
     relays_stop_children(&d->server, on_children_stopped, d);
 }
 
@@ -124,6 +140,11 @@ static void on_session_end(struct server *s)
 {
     struct daemon *d = LIST_ENTRY(s, struct daemon, server);
 
+    if (d->stopping) {
+        if (s->stats.controls == 0)
+            uv_stop(&d->loop.uv);
+        return;
+    }
     front_session_ended(s->front);
     if (s->draining && is_idle(s))
         loop_post(&d->loop, &d->idle);
@@ -265,6 +286,7 @@ static void stop(struct daemon *d)
 {
     struct server *s = &d->server;
 
+    d->stopping = true;
     while (!list_empty(&s->sessions))
         session_end(LIST_ENTRY(s->sessions.next, struct session, node), SESSION_STOPPED);
     loop_unpost(&d->idle);
@@ -272,7 +294,7 @@ static void stop(struct daemon *d)
     while (!list_empty(&s->associations)) {
         struct association *a = LIST_ENTRY(s->associations.next, struct association, node);
         if (a->control != NULL) {
-            control_stop(a);
+            control_abandon(a);
             continue;
         }
         n2_assoc_forget(&a->n2);

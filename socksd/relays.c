@@ -307,14 +307,29 @@ bool relays_may_serve(const struct relays *r, enum n2_kind kind)
     return false;
 }
 
+/* Whatever relays have ever offered, one of them has to offer now. */
 bool relays_ready(const struct relays *r, char *reason, size_t cap)
 {
+    uint32_t wanted = 0, served = 0;
+
     for (size_t i = 0; i < r->count; i++) {
-        if (serves(r->entries[i].client, N2_CONNECT))
-            return true;
+        const struct n2_client *c = r->entries[i].client;
+        for (unsigned kind = 1; kind < N2_KINDS && n2_client_known(c); kind++) {
+            wanted |= n2_client_info(c)->kinds & 1u << kind;
+            served |= serves(c, (enum n2_kind)kind) ? 1u << kind : 0;
+        }
     }
-    snprintf(reason, cap, "none of %zu relays is ready", r->count);
-    return false;
+    if (served == 0) {
+        snprintf(reason, cap, "none of %zu relays is ready", r->count);
+        return false;
+    }
+    for (unsigned kind = 1; kind < N2_KINDS; kind++) {
+        if ((wanted & ~served & 1u << kind) == 0)
+            continue;
+        snprintf(reason, cap, "no relay for %s is ready", n2_kind_name((enum n2_kind)kind));
+        return false;
+    }
+    return true;
 }
 
 /* ---- looks ---- */

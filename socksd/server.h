@@ -67,7 +67,8 @@ struct server_stats {
     uint64_t associations_total, relay_lost;
     uint64_t assoc_ends[N2_END_COUNT];
     uint64_t control_ends[CONTROL_END_COUNT];
-    uint32_t controls; /* now: control connections of out-of-band associations, a descriptor each */
+    uint32_t controls; /* now: out-of-band associations, until the relay's last word; each has a
+                          descriptor but for that last moment */
 };
 
 struct server {

@@ -3,20 +3,30 @@
 #include <stdlib.h>
 #include <string.h>
 
-char *n2_audit_pack(const struct n2_audit *audit, size_t count)
+size_t n2_audit_size(const struct n2_audit *audit, size_t count)
 {
     size_t len = 1;
 
     for (size_t i = 0; i < count; i++)
         len += strlen(audit[i].key) + strlen(audit[i].value) + 2;
-    char *packed = malloc(len), *at = packed;
-    if (packed == NULL)
-        return NULL;
+    return len;
+}
+
+void n2_audit_write(const struct n2_audit *audit, size_t count, char *to)
+{
     for (size_t i = 0; i < count; i++) {
-        at = stpcpy(at, audit[i].key) + 1;
-        at = stpcpy(at, audit[i].value) + 1;
+        to = stpcpy(to, audit[i].key) + 1;
+        to = stpcpy(to, audit[i].value) + 1;
     }
-    *at = '\0';
+    *to = '\0';
+}
+
+char *n2_audit_pack(const struct n2_audit *audit, size_t count)
+{
+    char *packed = malloc(n2_audit_size(audit, count));
+
+    if (packed != NULL)
+        n2_audit_write(audit, count, packed);
     return packed;
 }
 

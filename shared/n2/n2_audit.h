@@ -5,7 +5,10 @@
 #include "shared/base/log.h"
 #include "shared/n2/n2.h"
 
-/* The caller frees it. NULL without memory. */
+/* Its size, and writing it to a place of that size. */
+size_t n2_audit_size(const struct n2_audit *audit, size_t count);
+void n2_audit_write(const struct n2_audit *audit, size_t count, char *to);
+/* Both; the caller frees it. NULL without memory. */
 char *n2_audit_pack(const struct n2_audit *audit, size_t count);
 /* Walks it: *at begins as the packed text; false at the end. */
 bool n2_audit_next(const char **at, const char **ret_key, const char **ret_value);

@@ -274,7 +274,7 @@ static void take_hello(struct n2_client *c, const struct n2_reply *r)
         n2_client_down(c);
         return;
     }
-    bool reborn = c->known && c->info.epoch != r->relay_epoch;
+    bool again = c->known, reborn = again && c->info.epoch != r->relay_epoch;
     keep_info(c, &a->u.hello);
     c->info.epoch = r->relay_epoch;
     c->known = true;
@@ -292,7 +292,8 @@ static void take_hello(struct n2_client *c, const struct n2_reply *r)
     }
     /* The relay numbers its events anew only with its epoch, or with ours. */
     n2_client_enter(c, CLIENT_SYNC);
-    if (c->assoc_count > 0) {
+    /* It may hold what we gave up: its lease on us ends a little later than ours on it. */
+    if (c->assoc_count > 0 || (again && !reborn)) {
         n2_client_inventory(c);
     } else {
         n2_client_enter(c, CLIENT_READY);

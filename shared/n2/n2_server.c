@@ -535,6 +535,15 @@ void n2_server_drain(struct n2_server *s)
         loop_post(s->loop, &s->drained);
 }
 
+void n2_server_cut(struct n2_server *s)
+{
+    if (!s->draining)
+        n2_server_drain(s);
+    LIST_FOREACH(node, &s->sessions)
+        n2_session_end_grants(LIST_ENTRY(node, struct n2_session, node), true,
+                              N2_END_DRAIN_DEADLINE);
+}
+
 uint32_t n2_server_grants(const struct n2_server *s)
 {
     return s->grants;

@@ -95,6 +95,9 @@ void n2_server_close(struct n2_server *s);
  * nothing is held and the servers that listen have heard of every end (or a second has passed). */
 void n2_server_drain(struct n2_server *s);
 
+/* Draining takes too long: ends everything (DRAIN_DEADLINE); service.drained follows as above. */
+void n2_server_cut(struct n2_server *s);
+
 /* What Hello says from now on; copied, at most N2_DESTINATIONS_MAX. */
 void n2_server_advertise(struct n2_server *s, const struct addr *list, size_t count);
 

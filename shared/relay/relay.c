@@ -20,6 +20,7 @@ struct daemon {
     struct status *status;
     struct relay_options options;
     struct wheel_timer drain_deadline;
+    bool stopping;
 };
 
 static uint32_t held(const struct daemon *d)
@@ -32,7 +33,7 @@ static void on_drain_deadline(struct wheel_timer *t)
     struct daemon *d = LIST_ENTRY(t, struct daemon, drain_deadline);
 
     log_warn("drain_deadline", LOG_U64("associations", held(d)));
-    uv_stop(&d->loop.uv);
+    n2_server_cut(d->relay->n2);
 }
 
 static void drain(struct daemon *d, const char *why)
@@ -91,7 +92,10 @@ static void on_asked(void *arg, enum boot_ask what, const char *why)
         reload(d);
     } else {
         log_info("stopping", LOG_STR("why", why), LOG_U64("associations", held(d)));
-        uv_stop(&d->loop.uv);
+        if (d->stopping)
+            uv_stop(&d->loop.uv);
+        d->stopping = true;
+        n2_server_cut(d->relay->n2); /* the servers shall hear of it, and we leave then */
     }
 }
 

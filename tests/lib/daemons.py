@@ -19,6 +19,7 @@ import http.client
 import json
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
@@ -479,8 +480,11 @@ class System:
         return relay
 
     def add_udp_relay(self, name, config=None, prefix=()):
-        """What has ended rests only shortly, so that tests need not wait for it."""
-        whole = merge({"relay": {"port-rest": "300ms"}}, copy.deepcopy(config or {}))
+        """What has ended rests only shortly, so that tests need not wait for it; the ports are not those
+        of every other test."""
+        first = 22000 + random.randrange(38) * 256
+        whole = merge({"relay": {"port-rest": "300ms", "ports": f"{first}-{first + 255}"}},
+                      copy.deepcopy(config or {}))
         relay = Relay(self.directory, name, whole, prefix, kind="relayd-udp")
         self.relays.append(relay)
         self.daemons.append(relay)
@@ -551,7 +555,10 @@ class System:
         for daemon in self.daemons:
             if not daemon.alive() or not daemon.status_path:
                 continue
-            load = daemon.status()["load"]
+            try:
+                load = daemon.status()["load"]
+            except ConnectionError:     # it is just leaving
+                continue
             held[daemon.name] = load.get("sessions", 0) + load.get("controls", 0) + \
                 load["associations"]
         for path in (self.directory / "run").glob("*.status"):      # children of socksd

@@ -13,10 +13,13 @@ import asyncio
 import array
 import collections
 import fcntl
+import ipaddress
 import itertools
 import os
 import pathlib
 import random
+import re
+import select
 import socket
 import stat
 import struct
@@ -474,6 +477,40 @@ def endpoint_address(message):
     return socket.inet_ntop(family, message.ip), message.port
 
 
+# ------------------------------------------------------------------------------- rules of datagrams
+
+def network(text):
+    """The Network of '192.0.2.0/24' or of an address."""
+    parsed = ipaddress.ip_network(text)
+    return pb.Network(ip=parsed.network_address.packed, bits=parsed.prefixlen)
+
+
+def rule(allow, *to, ports=None, special=(), opens_special=False):
+    """A DatagramRule. `to`: names and networks, none: any; `ports`: spans (first, last), None: any."""
+    made = pb.DatagramRule(allow=allow, any_destination=not to, opens_special=opens_special,
+                           special=[network(n) for n in special], any_port=ports is None,
+                           ports=[pb.PortSpan(first=f, last=l) for f, l in ports or ()])
+    for destination in to:
+        if re.fullmatch(r"[0-9.]+(/\d+)?|[0-9a-f:.]*:[0-9a-f:.]*(/\d+)?", destination):
+            made.networks.append(network(destination))
+        else:
+            made.names.append(destination)
+    return made
+
+
+def allow(*to, special=("127.0.0.0/8", "::1"), **options):
+    """Loopback, where tests live, is a special-purpose address: it is allowed unless a test says no."""
+    return rule(True, *to, special=special, **options)
+
+
+def deny(*to, **options):
+    return rule(False, *to, **options)
+
+
+def datagram_rules(*rules):
+    return pb.DatagramRules(rules=rules)
+
+
 # -------------------------------------------------------------------------------- a control server
 
 class Refused(Exception):
@@ -528,11 +565,15 @@ def check_refusal(refusal):
          f"UNREACHABLE and a cause belong together: {refusal}")
 
 
-def check_opened(opened):
+def check_opened(opened, kind=pb.KIND_NONE):
     must(opened.state == pb.OPEN_OPENED, "an opened answer that is not OPEN_OPENED")
-    must(len(opened.ticket) == 32, f"a ticket of {len(opened.ticket)} octets")
     must(len(opened.bound.ip) in (4, 16), "opened without a bound address")
     must(0 < opened.bound.port <= 65535, f"opened with the bound port {opened.bound.port}")
+    must(len(opened.ticket) == 32, f"a ticket of {len(opened.ticket)} octets")
+    if kind == pb.KIND_UDP:         # the address is for its client
+        address = ipaddress.ip_address(opened.bound.ip)
+        must(not address.is_unspecified, f"a client is told to send to {address}")
+        must(getattr(address, "ipv4_mapped", None) is None, f"a client is told the mapped {address}")
 
 
 def check_event(event):
@@ -545,8 +586,9 @@ def check_event(event):
     elif event.type == pb.EVENT_FAILED:
         must(event.HasField("failed"), "FAILED without a refusal")
         check_refusal(event.failed)
-    elif event.type == pb.EVENT_PEER:
-        must(len(event.peer.ip) in (4, 16) and event.peer.port != 0, "PEER without an address")
+    elif event.type in (pb.EVENT_PEER, pb.EVENT_LOCKED):
+        must(len(event.peer.ip) in (4, 16) and event.peer.port != 0,
+             f"{pb.EventType.Name(event.type)} without an address")
     elif event.type == pb.EVENT_ENDED:
         must(event.end in pb.End.values() and event.end != pb.END_NONE,
              f"ENDED without a known reason: {event.end}")
@@ -571,8 +613,10 @@ def check_reply(request, reply):
             continue
         must(kind == call.WhichOneof("what"), f"{call.WhichOneof('what')} was answered by {kind}")
         if kind == "open":
+            must(call.open.kind != pb.KIND_UDP or answer.open.state == pb.OPEN_OPENED,
+                 "a UDP association that is not OPENED at once")
             if answer.open.state == pb.OPEN_OPENED:
-                check_opened(answer.open)
+                check_opened(answer.open, call.open.kind)
             else:
                 must(answer.open.state == pb.OPEN_PENDING, f"open state {answer.open.state}")
         elif kind == "watch":
@@ -799,6 +843,27 @@ class ControlServer:
                        destinations=[endpoint(*a) for a in peers], bind=endpoint(*bind),
                        limits=pb.Limits(connect_ms=connect_ms, **limits))
 
+    def udp_message(self, *rules, association=None, hint=None, client="127.0.0.1",
+                    client_local=None, **limits):
+        """Without rules (None is none at all) everything on loopback is allowed."""
+        message = pb.Open(association=association or new_id(), kind=pb.KIND_UDP, ptcl=17,
+                          client=endpoint(client, 40000),
+                          client_local=endpoint(client_local or client, 1080),
+                          destinations=[endpoint(*hint[:2])] if hint else [],
+                          limits=pb.Limits(**limits))
+        if rules != (None,):
+            message.rules.CopyFrom(datagram_rules(*rules or (allow(),)))
+        return message
+
+    def any_message(self, *addresses, association=None, connect_ms=5000, **limits):
+        """An Open of a kind that this relay carries: to these addresses if it is one with a target."""
+        if pb.KIND_CONNECT in self.who.kinds:
+            return self.connect_message(*addresses, association=association, connect_ms=connect_ms,
+                                        **limits)
+        # Every client address of its own, so that any number of them finds room on few ports.
+        return self.udp_message(association=association, client=random_loopback(),
+                                client_local="127.0.0.1", **limits)
+
     def outcome(self, message, answer, timeout=5.0):
         """The OpenAnswer or the Refusal that an Open led to; waits for the event when PENDING."""
         if answer.HasField("refused"):
@@ -884,7 +949,26 @@ class ControlServer:
         self.close()
 
 
-# ------------------------------------------------------------------------------------ TCP for tests
+# ------------------------------------------------------------------------------ sockets for tests
+
+def wait_until(condition, what, timeout=10.0):
+    """Returns the first true value of condition()."""
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        must(time.monotonic() < deadline, f"{what}: not within {timeout} s")
+        time.sleep(0.002)
+    return value
+
+
+def random_loopback():
+    """An address of this host that nobody else is likely to use now."""
+    return ".".join(map(str, (127, *(random.randrange(1, 255) for _ in range(3)))))
+
+
+def nothing_came(*socks):
+    """Whether no datagram is there. To be asked when something that was sent later has come elsewhere."""
+    return not select.select(socks, (), (), 0)[0]
+
 
 def tcp_pair(timeout=5.0):
     """Two ends of a TCP connection on loopback: the client's, and the one to hand over."""

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """A relay written from proto/n2.proto and proto/N2.md alone, for tests.
 
-    stub_relay.py --n2 ipc:///run/x/n2 --legs unix:/run/x/legs [--lease MS] [--misbehave WORD]...
+    stub_relay.py --n2 ipc:///run/x/n2 --legs unix:/run/x/legs [--kinds udp] [--lease MS]
+                  [--misbehave WORD]...
 
-It carries CONNECT and BIND over TCP and answers everything that the two documents describe. Clarity
-comes before speed. It is the other side in the tests of a control server, which may ask it to
-misbehave, and it is the first thing that the conformance suite in tests/contract/n2 is run against.
+It carries CONNECT and BIND over TCP (with --kinds udp: UDP ASSOCIATE) and answers everything that the
+two documents describe. Clarity comes before speed. It is the other side in the tests of a control
+server, which may ask it to misbehave, and it is the first thing that the conformance suite in
+tests/contract/n2 is run against.
 """
 
 import argparse
@@ -33,12 +35,17 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from google.protobuf.message import DecodeError                     # noqa: E402
 
 import n2wire                                                       # noqa: E402
+import stub_udp                                                     # noqa: E402
 from n2wire import endpoint, endpoint_address, pb                   # noqa: E402
+from stub_common import (Association, Refuse, bad, check_endpoint, check_id, log, plain_ip,    # noqa: E402
+                         same_host, stale, unsupported)
 
 SOFTWARE = "stub_relay 1"
-FEATURES = ("bind-port", "octet-limit")
-KINDS = (pb.KIND_CONNECT, pb.KIND_BIND)
+KINDS = {"connect": pb.KIND_CONNECT, "bind": pb.KIND_BIND, "udp": pb.KIND_UDP}
+FEATURES = {"bind-port": pb.KIND_BIND, "octet-limit": None, "datagram-rules": pb.KIND_UDP}
 TCP = 6
+# What an Open may be refused with after something was tried; such a refusal is repeated.
+TRIED = (pb.REFUSAL_NO_PORT, pb.REFUSAL_CANNOT_BIND, pb.REFUSAL_POLICY, pb.REFUSAL_UNREACHABLE)
 
 CALL_DEADLINE_MAX_MS = 120000
 MEMORY_S = 240                  # how long answers and tombstones are kept
@@ -68,62 +75,21 @@ MISBEHAVIOURS = {
 }
 
 
-class Refuse(Exception):
-    """Raised while a call is handled; becomes its answer."""
-
-    def __init__(self, code, text, cause=pb.CAUSE_NONE):
-        super().__init__(text)
-        self.refusal = pb.Refusal(code=code, cause=cause, text=text)
-
-
-def bad(text):
-    return Refuse(pb.REFUSAL_BAD, text)
-
-
-def unsupported(text):
-    return Refuse(pb.REFUSAL_UNSUPPORTED, text)
-
-
-def stale(text):
-    return Refuse(pb.REFUSAL_STALE, text)
-
-
-def log(text):
-    print(text, file=sys.stderr, flush=True)
-
-
 # ------------------------------------------------------------------------------------- field checks
 
-def check_id(octets, what):
-    if len(octets) != 16:
-        raise bad(f"{what} is not 16 octets")
-
-
-def check_endpoint(message, what, ip_needed=False, port_needed=False):
-    if len(message.ip) not in (0, 4, 16):
-        raise bad(f"{what}: an address of {len(message.ip)} octets")
-    if ip_needed and not message.ip:
-        raise bad(f"{what}: no address")
-    if message.port > 65535 or (port_needed and message.port == 0):
-        raise bad(f"{what}: port {message.port}")
-
-
-def check_open(message):
+def check_open(message, kinds):
     check_id(message.association, "association")
     check_endpoint(message.client, "client")
     check_endpoint(message.client_local, "client_local")
     check_endpoint(message.bind, "bind")
     if message.kind == pb.KIND_NONE:
         raise bad("no kind")
-    if message.kind not in KINDS:
+    if message.kind not in kinds:
         raise unsupported(f"kind {message.kind}")
-    if message.ptcl != TCP:
-        raise unsupported(f"protocol {message.ptcl}")
-    connect = message.kind == pb.KIND_CONNECT
-    if len(message.destinations) > 32 or (connect and not message.destinations):
-        raise bad(f"{len(message.destinations)} destinations")
-    for destination in message.destinations:
-        check_endpoint(destination, "destination", ip_needed=connect, port_needed=connect)
+    if message.kind == pb.KIND_UDP:
+        stub_udp.check_udp(message)
+    else:
+        check_stream(message)
     if len(message.audit) > 16:
         raise bad("more than 16 audit entries")
     if sum(len(a.key.encode()) + len(a.value.encode()) for a in message.audit) > 2048:
@@ -135,6 +101,20 @@ def check_open(message):
         check_id(message.parent, "parent")
     if len(message.session) > 32:
         raise bad("session of more than 32 octets")
+    if len(message.owner.encode()) > 255:
+        raise bad("owner of more than 255 octets")
+
+
+def check_stream(message):
+    if message.ptcl != TCP:
+        raise unsupported(f"protocol {message.ptcl}")
+    if message.HasField("rules"):
+        raise bad("rules for datagrams")
+    connect = message.kind == pb.KIND_CONNECT
+    if len(message.destinations) > 32 or (connect and not message.destinations):
+        raise bad(f"{len(message.destinations)} destinations")
+    for destination in message.destinations:
+        check_endpoint(destination, "destination", ip_needed=connect, port_needed=connect)
 
 
 # ------------------------------------------------------------------------------------ errors, causes
@@ -150,38 +130,6 @@ CAUSES = {
 def unreachable(error):
     cause = CAUSES.get(error.errno, pb.CAUSE_GENERAL)
     return Refuse(pb.REFUSAL_UNREACHABLE, os.strerror(error.errno or 0), cause)
-
-
-def plain_ip(octets):
-    """An address object in which an IPv4 address inside IPv6 is the IPv4 address."""
-    address = ipaddress.ip_address(octets)
-    return getattr(address, "ipv4_mapped", None) or address
-
-
-def same_host(address, protected):
-    """Whether dialling `address` may arrive at `protected`.
-
-    A listener on the unspecified address is reached through any local address, and the unspecified
-    address as a destination means this host.
-    """
-    if protected.is_unspecified:
-        return address.is_unspecified or is_local(address)
-    if address.is_unspecified:
-        return is_local(protected)
-    return address == protected
-
-
-def is_local(address):
-    """Whether this host has the address: whether a socket can be bound to it."""
-    if address.is_loopback:
-        return True
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind((str(address), 0))
-        except OSError:
-            return False
-    return True
 
 
 def abort(sock):
@@ -202,40 +150,17 @@ def nonblocking_socket(address):
 
 # -------------------------------------------------------------------------------------- association
 
-class Association:
-    """One grant. `end` is the only way out of every state, and it takes everything down."""
+class Stream(Association):
+    """CONNECT or BIND."""
 
     def __init__(self, relay, server, call_id, message):
-        self.relay = relay
-        self.server = server
-        self.epoch = server.epoch
-        self.id = message.association
-        self.kind = message.kind
-        self.call_id = call_id
-        self.state = pb.HELD_PENDING
-        self.limits = pb.Limits()
-        self.limits.CopyFrom(message.limits)
-        self.revision = 0
-        self.first_answer = None        # what the Open was answered; repeated for a resent Open
-        self.ticket = secrets.token_bytes(32)
-        self.ticket_used = False
+        super().__init__(relay, server, call_id, message)
         self.outer = None
         self.client = None
         self.listener = None
         self.client_local = endpoint_address(message.client_local)[0]
         self.peers = [(plain_ip(d.ip) if d.ip else None) for d in message.destinations]
-        self.up = 0
-        self.down = 0
-        self.started = time.monotonic()
-        self.last_moved = self.started
         self.halves_done = 0
-        self.timer = None
-        self.tasks = set()
-        self.ended = False
-
-    def counters(self):
-        return pb.Counters(octets_up=self.up, octets_down=self.down,
-                           duration_ms=int((time.monotonic() - self.started) * 1000))
 
     def connect_seconds(self):
         return (self.limits.connect_ms or DEFAULT_CONNECT_MS) / 1000
@@ -250,16 +175,6 @@ class Association:
         if peer:
             answer.peer.CopyFrom(endpoint(*peer))
         return answer
-
-    def spawn(self, coroutine):
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
-
-    def set_timer(self, seconds, action, *arguments):
-        if self.timer:
-            self.timer.cancel()
-        self.timer = asyncio.get_running_loop().call_later(seconds, action, *arguments)
 
     def wait_for_leg(self):
         """The time that an opened association waits for its leg starts now."""
@@ -495,35 +410,12 @@ class Association:
             # An Update or a half-close may shorten the limit, so it is looked at often.
             await asyncio.sleep(min(0.05, max(0.001, idle_ms / 1000 - quiet)) if idle_ms else 0.05)
 
-    # -- the end
-
-    def fail(self, refusal):
-        """The outcome was not what was asked for, and no leg has come."""
-        if self.take_down(gracefully=False):
-            self.server.event(pb.Event(type=pb.EVENT_FAILED, association=self.id, failed=refusal))
-
-    def end(self, reason):
-        if self.take_down(gracefully=reason == pb.END_CLOSED):
-            self.server.event(pb.Event(type=pb.EVENT_ENDED, association=self.id, end=reason,
-                                       counters=self.counters()))
-
-    def take_down(self, gracefully):
-        if self.ended:
-            return False
-        self.ended = True
-        if self.timer:
-            self.timer.cancel()
-        current = asyncio.current_task()
-        for task in list(self.tasks):
-            if task is not current:
-                task.cancel()
+    def close_sockets(self, gracefully):
         if self.listener:
             self.listener.close()
         for sock in (self.client, self.outer):
             if sock:
                 sock.close() if gracefully else abort(sock)
-        self.server.forget_association(self)
-        return True
 
 
 def wait_a_moment(sock):
@@ -673,6 +565,9 @@ class Relay:
         self.done = None
         self.unanswered = set()         # requests being handled, among them parked Watches
         self.misbehave = set(options.misbehave)
+        self.kinds = [KINDS[word] for word in options.kinds]
+        self.features = [name for name, kind in FEATURES.items() if kind is None or kind in self.kinds]
+        self.ports = stub_udp.Ports(options)
 
     # -- start and stop
 
@@ -717,6 +612,10 @@ class Relay:
                 server.pipe = None
 
     # -- what the answers say about the relay
+
+    def all_associations(self):
+        for server in self.servers.values():
+            yield from server.associations.values()
 
     def held(self):
         return sum(len(server.associations) for server in self.servers.values())
@@ -837,7 +736,7 @@ class Relay:
         if call.remaining_ms == 0:
             raise Refuse(pb.REFUSAL_EXPIRED, "the deadline has passed")
         for feature in call.must_understand:
-            if feature not in FEATURES:
+            if feature not in self.features:
                 raise unsupported(f"feature {feature[:100]}")
 
     # -- Hello
@@ -861,7 +760,8 @@ class Relay:
         server.heard()
         server.acknowledge(message.acked)
         return pb.Answer(hello=pb.HelloAnswer(
-            relay_id=self.options.id, software=SOFTWARE, features=FEATURES, kinds=KINDS, ptcls=[TCP],
+            relay_id=self.options.id, software=SOFTWARE, features=self.features, kinds=self.kinds,
+            ptcls=sorted({stub_udp.UDP if kind == pb.KIND_UDP else TCP for kind in self.kinds}),
             engines=["python"], families=[4, 6], lease_ms=self.options.lease,
             capacity=pb.Capacity(associations=self.options.capacity, quota=self.options.quota),
             legs=self.options.legs, protect=[endpoint(*own) for own in self.own_listeners()]))
@@ -890,7 +790,7 @@ class Relay:
         if "die-on-open" in self.misbehave:
             self.die()
         message = call.open
-        check_open(message)
+        check_open(message, self.kinds)
         known = server.associations.get(message.association)
         if known:
             return pb.Answer(open=known.first_answer)
@@ -900,7 +800,8 @@ class Relay:
         try:
             association = self.carry_out_open(server, call)
         except Refuse as refuse:
-            server.remember(message.association, call.id, refuse.refusal)
+            if refuse.refusal.code in TRIED:
+                server.remember(message.association, call.id, refuse.refusal)
             raise
         return pb.Answer(open=association.first_answer)
 
@@ -912,9 +813,12 @@ class Relay:
             raise Refuse(pb.REFUSAL_FULL, "full as told")
         if len(server.associations) >= self.options.quota or self.held() >= self.options.capacity:
             raise Refuse(pb.REFUSAL_FULL, "no more associations")
-        association = Association(self, server, call.id, message)
+        kind = stub_udp.UdpAssociation if message.kind == pb.KIND_UDP else Stream
+        association = kind(self, server, call.id, message)
         try:
-            if message.kind == pb.KIND_CONNECT:
+            if message.kind == pb.KIND_UDP:
+                association.first_answer = association.opened(message)
+            elif message.kind == pb.KIND_CONNECT:
                 association.first_answer = association.dial(message)
             else:
                 association.first_answer = association.listen(message)
@@ -928,9 +832,13 @@ class Relay:
         association = server.associations.get(message.association)
         if association is None:
             raise Refuse(pb.REFUSAL_EXPIRED, "an unknown association")
+        if message.HasField("rules"):
+            if association.kind != pb.KIND_UDP:
+                raise bad("rules for datagrams")
+            stub_udp.check_rules(message.rules)
         if message.revision > association.revision:
             association.revision = message.revision
-            association.limits.CopyFrom(message.limits)
+            association.update(message)
         return pb.Answer(update=pb.UpdateAnswer(revision=association.revision))
 
     def release(self, server, call):
@@ -940,8 +848,8 @@ class Relay:
             server.remember(call.release.association, call.id,
                             pb.Refusal(code=pb.REFUSAL_EXPIRED, text="it was released"))
             return pb.Answer(release=pb.ReleaseAnswer())
-        answer = pb.ReleaseAnswer(counters=association.counters())
-        association.end(pb.END_RELEASED)
+        answer = pb.ReleaseAnswer(counters=association.counters(), client=association.client_source())
+        association.take_down(gracefully=False)
         return pb.Answer(release=answer)
 
     def inventory(self, server, message):
@@ -967,8 +875,8 @@ class Relay:
             self.die()
         # The channel does not name the server, so the ticket decides when two servers have drawn the
         # same id.
-        holders = [server.associations[attach.association] for server in self.servers.values()
-                   if attach.association in server.associations]
+        holders = [a for a in self.all_associations()
+                   if a.id == attach.association and a.kind != pb.KIND_UDP]
         if not holders:
             leg.close()
             return
@@ -1117,6 +1025,18 @@ def milliseconds(text):
     return int(match[1]) * (1000 if match[2] == "s" else 1)
 
 
+def kinds(text):
+    words = text.split(",")
+    if not set(words) <= set(KINDS):
+        raise argparse.ArgumentTypeError(f"not kinds: {text}")
+    return words
+
+
+def port_range(text):
+    first, _, last = text.partition("-")
+    return int(first), int(last or first)
+
+
 def parse_options():
     words = "\n".join(f"  {word:<16} {meaning}" for word, meaning in MISBEHAVIOURS.items())
     parser = argparse.ArgumentParser(formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -1124,12 +1044,22 @@ def parse_options():
                                             + words)
     parser.add_argument("--n2", required=True, metavar="URL", help="ipc:///path or tcp://address:port")
     parser.add_argument("--legs", required=True, metavar="unix:PATH")
+    parser.add_argument("--kinds", type=kinds, default=["connect", "bind"], metavar="KIND[,KIND]...",
+                        help=f"of {', '.join(KINDS)}; connect,bind without this")
     parser.add_argument("--id", default="stub", metavar="NAME")
     parser.add_argument("--lease", type=milliseconds, default=5000, metavar="MS")
     parser.add_argument("--quota", type=int, default=1024, help="associations per server")
     parser.add_argument("--capacity", type=int, default=8192, help="associations in all")
     parser.add_argument("--eager", action="store_true",
                         help="answer OPENED or the refusal when it is known at once, not PENDING")
+    parser.add_argument("--ports", type=port_range, default=(0, 0), metavar="FIRST-LAST",
+                        help="towards UDP clients; without this as many as it takes")
+    parser.add_argument("--port-rest", type=milliseconds, default=10000, metavar="MS",
+                        help="how long the place of an ended UDP association stays empty")
+    parser.add_argument("--unlocked", type=int, default=64,
+                        help="UDP associations of one owner whose client's port is not known yet")
+    parser.add_argument("--unused", type=milliseconds, default=30000, metavar="MS",
+                        help="a UDP association that was not used for so long ends")
     parser.add_argument("--misbehave", action="append", default=[], choices=MISBEHAVIOURS,
                         metavar="WORD")
     return parser.parse_args()

@@ -2,9 +2,11 @@
 
 import contextlib
 import ipaddress
+import random
 import socket
 import struct
 
+import daemons
 import socks
 
 ANY = ("0.0.0.0", 0)
@@ -26,6 +28,8 @@ def parse(datagram):
 def udp_socket(host="127.0.0.1", port=0, timeout=30):
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
     sock.settimeout(timeout)
+    if ":" in host:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     sock.bind((host, port))
     return sock
 
@@ -106,3 +110,39 @@ def exchange(association, target, payload=b"ping", name=None):
     target.sendto(b"re:" + payload, outer)
     assert association.recv() == (host, port, b"re:" + payload)
     return outer
+
+
+def counts(relay, family, label):
+    """The samples of a family by their label, without those that are 0."""
+    start = f'{family}{{{label}="'
+    return {name[len(start):-2]: int(value) for name, value in relay.metrics().items()
+            if name.startswith(start) and value}
+
+
+def wait_drops(relay, **reasons):
+    """Waits until exactly these datagrams were dropped, and none for another reason."""
+    def dropped():
+        return counts(relay, "relayd_drops_total", "reason") == reasons
+    try:
+        daemons.wait_until(dropped, timeout=10)
+    except AssertionError:
+        assert counts(relay, "relayd_drops_total", "reason") == reasons
+
+
+def locks(relay):
+    """How often client ports became known: {"hinted": 1, "learned": 2, "relocked": 3}"""
+    return counts(relay, "relayd_locks_total", "how")
+
+
+def free_range(count):
+    """(first, last): UDP ports in a row that nobody has, outside of what relays take without being told."""
+    while True:
+        first = random.randrange(22000, 32000 - count)
+        with contextlib.ExitStack() as stack:
+            try:
+                for port in range(first, first + count):
+                    for host in ("0.0.0.0", "::"):
+                        stack.enter_context(udp_socket(host, port))
+            except OSError:
+                continue
+            return first, first + count - 1
