@@ -284,9 +284,13 @@ static void open_association(struct association *a, const struct n2_open *o)
     enum addr_family family = (enum addr_family)client.family;
     bool hinted = truthful_hint(o);
 
+    errno = 0;
     struct addr bound = reachable(r, o);
     if (bound.family == ADDR_NONE) {
-        refuse(a, N2_CANNOT_BIND, "no address that the client could reach");
+        if (errno == EMFILE || errno == ENFILE)
+            refuse(a, N2_FULL, "descriptors");
+        else
+            refuse(a, N2_CANNOT_BIND, "no address that the client could reach");
         return;
     }
     client.port = hinted ? o->destinations[0].port : 0;

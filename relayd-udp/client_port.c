@@ -8,13 +8,17 @@
 #include "relayd-udp/socket.h"
 #include "shared/net/sockaddr.h"
 
-enum { ASKED_MS = 1000 };
+enum {
+    ASKED_MS = 1000,
+    FAILURES_MAX = 32, /* ports that others hold, asked of the kernel for one association */
+};
 
 struct client_ports {
     struct udp_relay *relay;
     uint16_t first, last;
     uint32_t count, max;
     int error;
+    uint32_t failures; /* since forgiven */
     uint64_t overflows; /* of sockets that are closed */
     struct addr asked; /* whether it is of this host */
     bool asked_local;
@@ -167,11 +171,13 @@ bool client_ports_open(struct client_ports *c, enum addr_family family, uint16_t
     if (*slot(c, family, port) != NULL)
         return true;
     /* Another port would fare no better. */
-    if (c->error != 0 && c->error != EADDRINUSE)
+    if ((c->error != 0 && c->error != EADDRINUSE) || c->failures >= FAILURES_MAX)
         return false;
     int rc = open_port(c, family, port);
-    if (rc != 0)
+    if (rc != 0) {
         c->error = -rc;
+        c->failures++;
+    }
     return rc == 0;
 }
 
@@ -183,6 +189,7 @@ int client_ports_error(const struct client_ports *c)
 void client_ports_forgive(struct client_ports *c)
 {
     c->error = 0;
+    c->failures = 0;
 }
 
 struct client_port *client_port_use(struct client_ports *c, enum addr_family family, uint16_t port)

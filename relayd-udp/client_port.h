@@ -22,7 +22,8 @@ struct client_ports *client_ports_new(struct udp_relay *r, uint32_t max);
 /* Closes them all. NULL is allowed. */
 void client_ports_free(struct client_ports *c);
 
-/* Sees to it that there is a socket; false: not to be had, and client_ports_error tells why. */
+/* Sees to it that there is a socket; false: not to be had, and client_ports_error tells why. Costs nothing
+ * where there is one, and where none can be opened any more until forgiven. */
 bool client_ports_open(struct client_ports *c, enum addr_family family, uint16_t port);
 /* Of the last client_ports_open that failed since client_ports_forgive: an errno; 0: none did. One that
  * would fail for every port makes all further ones fail until forgiven. */

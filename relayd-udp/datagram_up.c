@@ -216,15 +216,16 @@ static bool may_relock(const struct udp_relay *r, const struct association *a)
     return r->config.relock_ms != 0 && udp_now(r) - a->locked_at >= r->config.relock_ms;
 }
 
-/* Its client's port becomes that of the run, from its first valid datagram on (*ret_from): true. */
+/* Its client's port becomes that of the run, from its first valid datagram on (*ret_from): true. invalid: what those
+ * before it are dropped as. */
 static bool lock_to(struct association *a, struct udp_relay *r, const struct engine_run *run,
-                    uint32_t *ret_from)
+                    enum drop invalid, uint32_t *ret_from)
 {
     struct engine_run before = *run;
     uint32_t at = first_valid(run);
 
     if (at == run->len) {
-        drop_unowned(r, run, DROP_HEADER);
+        drop_unowned(r, run, invalid);
         return false;
     }
     if (!association_lock(a, run->from.port)) {
@@ -233,7 +234,7 @@ static bool lock_to(struct association *a, struct udp_relay *r, const struct eng
     }
     before.len = at;
     if (at > 0)
-        drop_unowned(r, &before, DROP_HEADER);
+        drop_unowned(r, &before, invalid);
     *ret_from = at;
     return true;
 }
@@ -256,9 +257,9 @@ static struct association *owner_of(struct client_port *p, const struct engine_r
     if (found == PORTS_LOCKED)
         return a;
     if (found == PORTS_UNLOCKED)
-        return lock_to(a, r, run, ret_from) ? a : NULL;
+        return lock_to(a, r, run, DROP_HEADER, ret_from) ? a : NULL;
     if (found == PORTS_OTHER_PORT && a != NULL && may_relock(r, a)) {
-        if (!lock_to(a, r, run, ret_from))
+        if (!lock_to(a, r, run, DROP_SOURCE_PORT, ret_from))
             return NULL;
         r->stats.relocks++;
         return a;

@@ -1,5 +1,6 @@
 #include "shared/net/sockaddr.h"
 
+#include <errno.h>
 #include <netinet/in.h>
 #include <string.h>
 #include <unistd.h>
@@ -71,9 +72,10 @@ bool sockaddr_is_local(const struct addr *a)
     if (len == 0)
         return false;
     int fd = socket(ss.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    bool local = fd >= 0 && bind(fd, (struct sockaddr *)&ss, len) == 0;
-    if (fd >= 0)
-        close(fd);
+    if (fd < 0)
+        return errno != EAFNOSUPPORT;
+    bool local = bind(fd, (struct sockaddr *)&ss, len) == 0 || errno != EADDRNOTAVAIL;
+    close(fd);
     return local;
 }
 

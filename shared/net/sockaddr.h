@@ -12,7 +12,8 @@ bool sockaddr_to(const struct sockaddr *sa, struct addr *ret);
 /* getsockname, getpeername. False when there is none. */
 bool sockaddr_local(int fd, struct addr *ret);
 bool sockaddr_peer(int fd, struct addr *ret);
-/* True when a is an address of this host: it can be bound. Costs two system calls. */
+/* True when a is an address of this host: it can be bound. Also when it cannot be told, for want of a
+ * descriptor: who asks wants to keep away from it. Costs three system calls. */
 bool sockaddr_is_local(const struct addr *a);
 /* The local address that packets to `to` would carry, as the routing table has it (port undefined);
  * nothing is sent. False: unspecified, or there is no way. Costs three system calls. */
