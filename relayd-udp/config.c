@@ -54,7 +54,8 @@ static const struct schema_key relay_keys[] = {
                 .help = "Address per family that clients are told, where it is not the local one."),
     SCHEMA_KEY("ports", PORTS, struct udp_config, base.relay.ports, .preset = "20000-21023",
                .check = check_ports,
-               .help = "Ports towards clients, shared by all associations; from 1024."),
+               .help = "Ports towards clients, shared by all associations; from 1024. The same for all "
+                       "relays of a host: no relay sends to such a port of its own host."),
     SCHEMA_LIST("engines", WORD, struct udp_config, engines, .words = engine_words,
                 .preset = "[batch, plain]", .filled = true,
                 .help =
@@ -103,8 +104,8 @@ static const struct schema_key relay_keys[] = {
                    "Asked of the kernel for each socket towards clients, which may grant less."),
     SCHEMA_KEY("target-buffer", SIZE, struct udp_config, target_octets, .preset = "1MiB",
                .min = 65536, .max = 268435456, .help = "The same for each socket towards targets."),
-    SCHEMA_KEY("pending", UINT, struct udp_config, pending, .preset = "16", .max = 1024,
-               .help = "Datagrams of an association that wait for a name, at most; 0: none."),
+    SCHEMA_KEY("pending", UINT, struct udp_config, pending, .preset = "16", .min = 1, .max = 1024,
+               .help = "Datagrams of an association that wait for a name, at most."),
     SCHEMA_KEY("pending-memory", SIZE, struct udp_config, pending_octets, .preset = "4MiB",
                .min = 131072, .max = 1073741824,
                .help = "Memory for what waits of all associations together."),

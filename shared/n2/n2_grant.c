@@ -153,6 +153,7 @@ void n2_grant_ended(struct n2_grant *g, enum n2_end why, const struct n2_counter
 
     if (g->kind == N2_UDP)
         e.peer = g->peer;
+    g->session->server->final = *counters;
     g->refused = (struct n2_refusal){.code = N2_EXPIRED, .text = "ended"};
     /* Who releases has the answer of its Release. */
     if (why != N2_END_RELEASED)

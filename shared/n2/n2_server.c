@@ -223,10 +223,10 @@ static void take_release(struct n2_server *s, struct n2_session *x, const struct
         a.u.release.known = true;
         /* The tombstone must outlast a late Open with this or a lower call id. */
         g->call_id = g->call_id > c->id ? g->call_id : c->id;
-        s->service->counters(s->arg, g, &a.u.release.counters);
         if (g->kind == N2_UDP)
             a.u.release.client = g->peer;
         s->service->end(s->arg, g, N2_END_RELEASED);
+        a.u.release.counters = s->final;
     }
     n2_put_answer(&s->reply, &a);
 }

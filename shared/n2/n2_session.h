@@ -71,6 +71,7 @@ struct n2_server {
     struct list sessions;
     size_t session_count;
     uint32_t grants;
+    struct n2_counters final; /* of the grant that ended last */
     bool draining;
     struct loop_task drained;
     struct wheel_timer farewell;

@@ -10,6 +10,7 @@ import urllib.request
 import pytest
 
 import socks
+import udp
 from daemons import wait_until
 
 
@@ -20,14 +21,41 @@ def busy(system, connect):
     return system
 
 
-@pytest.mark.parametrize("which", ["server", "relay"])
-def test_promtool_likes_the_metrics(busy, which):
+@pytest.fixture
+def busy_udp(start, sockets):
+    """A system with one association, and a relay for streams besides."""
+    system = start(udp=1)
+    system.udp_relay = next(r for r in system.relays if r.program == "relayd-udp")
+    target = sockets.keep(udp.udp_socket())
+    system.association = sockets.keep(udp.Association(system.address))
+    udp.exchange(system.association, target)
+    return system
+
+
+def check_metrics(daemon):
     if shutil.which("promtool") is None:
         pytest.skip("promtool is not installed")
-    text = getattr(busy, which).get("/metrics")[1]
+    text = daemon.get("/metrics")[1]
     done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True,
                           timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("which", ["server", "relay"])
+def test_promtool_likes_the_metrics(busy, which):
+    check_metrics(getattr(busy, which))
+
+
+@pytest.mark.parametrize("which", ["server", "udp_relay"])
+def test_promtool_likes_the_metrics_of_datagrams(busy_udp, which):
+    check_metrics(getattr(busy_udp, which))
+
+
+def test_the_probes_of_a_relay_of_datagrams(busy_udp):
+    relay = busy_udp.udp_relay
+    assert relay.get("/livez")[0] == relay.get("/readyz")[0] == 200
+    assert relay.get("/nothing")[0] == 404
+    assert relay.status()["program"] == "relayd-udp"
 
 
 @pytest.mark.parametrize("which", ["server", "relay"])

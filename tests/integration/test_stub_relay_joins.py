@@ -1,8 +1,9 @@
-"""A relay written from proto/N2.md alone joins socksd and serves CONNECT and BIND."""
+"""A relay written from proto/N2.md alone joins socksd and serves CONNECT, BIND and UDP ASSOCIATE."""
 
 import pytest
 
 import socks
+import udp
 from daemons import StubRelay, wait_until
 
 
@@ -46,6 +47,41 @@ def test_refused(stub_system, sockets):
     client, reply = socks.open5(stub_system.address, socks.CONNECT, *sockets.closed_port())
     sockets.keep(client)
     assert reply.code == socks.REFUSED
+
+
+def test_udp_associate(start, tmp_path_factory):
+    relay = StubRelay(tmp_path_factory.mktemp("s"), arguments=["--kinds", "udp"])
+    system = start(relays=0, urls=[relay.url])
+    system.daemons.append(relay)
+    with udp.udp_socket() as target, udp.udp_socket("127.0.0.2") as denied:
+        with udp.Association(system.address) as a:
+            outer = udp.exchange(a, target)
+            assert udp.exchange(a, target, b"x" * 9000) == outer != a.bound
+            a.send(("localhost", target.getsockname()[1]), b"to a name", name=True)
+            assert target.recv(100) == b"to a name"
+            denied.sendto(b"intruder", outer)
+            udp.exchange(a, target)
+            held, = system.server.associations()
+            assert (held["relay"], held["kind"]) == ("stub", "udp-associate")
+            client = a.sock.getsockname()
+        record = system.access(command="udp-associate")
+    assert record["source"] == f"{client[0]}:{client[1]}"
+    assert (record["datagrams_up"], record["datagrams_down"]) == ("4", "3")
+    wait_until(lambda: not system.server.associations(), "its end")
+
+
+def test_udp_associate_is_denied_what_the_rules_of_socksd_deny(start, tmp_path_factory):
+    relay = StubRelay(tmp_path_factory.mktemp("s"), arguments=["--kinds", "udp"])
+    rules = [{"deny": {"to": ["127.0.0.2"]}}, {"allow": {"to": ["127.0.0.0/8"]}}]
+    system = start(relays=0, urls=[relay.url], rules=rules)
+    system.daemons.append(relay)
+    with udp.udp_socket() as target, udp.udp_socket("127.0.0.2") as denied:
+        with udp.Association(system.address) as a:
+            a.send(denied.getsockname(), b"denied")
+            udp.exchange(a, target)
+            denied.settimeout(0)
+            with pytest.raises(BlockingIOError):
+                denied.recv(100)
 
 
 def test_a_stub_beside_a_real_relay(start, sockets, target, tmp_path_factory):

@@ -118,8 +118,8 @@ static void zero_means_off_where_it_may_stand(void **state)
     struct udp_config c;
 
     (void)state;
-    load("relay: {port-rest: 0, unlocked: 0, relock: 0, peer-timeout: 0, pending: 0}\n", &c);
-    assert_int_equal(c.port_rest_ms + c.unlocked + c.relock_ms + c.peer_timeout_ms + c.pending, 0);
+    load("relay: {port-rest: 0, unlocked: 0, relock: 0, peer-timeout: 0}\n", &c);
+    assert_int_equal(c.port_rest_ms + c.unlocked + c.relock_ms + c.peer_timeout_ms, 0);
     schema_fini(&udp_schema, &c);
 }
 
@@ -164,6 +164,7 @@ static void what_makes_no_sense_is_refused_with_its_place(void **state)
         {"relay: {fragment-timeout: 4s}\n", "f:1:27: fragment-timeout: 4s is less than 5s"},
         {"relay: {fragment-memory: 64KiB}\n", "f:1:26: fragment-memory: 64KiB is less than 128KiB"},
         {"relay: {receive-buffer: 1KiB}\n", "f:1:25: receive-buffer: 1KiB is less than 64KiB"},
+        {"relay: {pending: 0}\n", "f:1:18: pending: 0 is less than 1"},
         {"relay: {pending: 1025}\n", "f:1:18: pending: 1025 is more than 1024"},
         {"resolver: {tries: 0}\n", "f:1:19: tries: 0 is less than 1"},
     };
