@@ -1,13 +1,13 @@
 #include "relayd-tcp/flow.h"
 
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "shared/base/log.h"
 #include "shared/n2/n2_audit.h"
+#include "shared/net/sockopt.h"
 
 enum {
     ATTACH_MIN_MS = 10000,
@@ -138,16 +138,6 @@ static uint64_t idle_limit(const struct flow *f)
     return stream_half_closed(&f->stream) ? f->limits.half_closed_ms : f->limits.idle_ms;
 }
 
-static void keep_alive(int fd)
-{
-    int on = 1, idle = KEEPALIVE_IDLE_S, interval = KEEPALIVE_INTERVAL_S, count = KEEPALIVE_COUNT;
-
-    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
-}
-
 /* A direction may finish before then, which shortens the limit; and young streams get old. */
 static uint64_t next_check(const struct flow *f, uint64_t ms)
 {
@@ -169,8 +159,10 @@ static void check_idle(struct flow *f)
     }
     if (!f->kept_alive && loop_now(r->base.loop) - f->started >= KEEPALIVE_AFTER_MS) {
         f->kept_alive = true;
-        keep_alive(f->stream.leg[0].fd);
-        keep_alive(f->stream.leg[1].fd);
+        sockopt_keep_alive(f->stream.leg[0].fd, KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S,
+                           KEEPALIVE_COUNT);
+        sockopt_keep_alive(f->stream.leg[1].fd, KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S,
+                           KEEPALIVE_COUNT);
     }
     loop_timer_start(r->base.loop, &f->timer, next_check(f, limit - quiet));
 }
@@ -342,6 +334,6 @@ static void service_load(void *arg, struct n2_load *ret)
 }
 
 const struct n2_service flow_service = {
-    service_open,     service_update, service_attach,  service_end,
+    service_open,     service_update, service_attach, service_end,
     service_counters, service_load,   relay_drained,
 };

@@ -252,8 +252,8 @@ static void refuse_port(struct association *a, enum ports_result why)
         refuse(a, N2_NO_PORT, "no port for this client");
 }
 
-/* What the client shall send to: as configured, else the address through which it reached the server
- * if that is ours, else the one of ours that leads to it. Never the unspecified one. */
+/* What the client shall send to: as configured, else the address through which it reached the
+ * server if that is ours, else the one of ours that leads to it. Never the unspecified one. */
 static struct addr reachable(const struct udp_relay *r, const struct n2_open *o)
 {
     const struct relay_keys *k = &r->config.base.relay;
@@ -295,8 +295,8 @@ static void open_association(struct association *a, const struct n2_open *o)
     }
     client.port = hinted ? o->destinations[0].port : 0;
     client_ports_forgive(r->client_ports);
-    enum ports_result got = ports_claim(r->ports, &a->claim, &client, o->owner, udp_now(r),
-                                        port_usable, r);
+    enum ports_result got =
+        ports_claim(r->ports, &a->claim, &client, o->owner, udp_now(r), port_usable, r);
     if (got != PORTS_OK) {
         refuse_port(a, got);
         return;

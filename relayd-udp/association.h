@@ -6,9 +6,9 @@
  *
  *   client ◄─► client port (shared) ◄─► association ◄─► outer socket (its own, one per family)
  *
- * It ends when its control server says so (the client's control connection has ended), with the lease,
- * by itself when it was never used, has been idle or has reached its limit of octets, and with the
- * relay. Nothing of the network ends it.
+ * It ends when its control server says so (the client's control connection has ended), with the
+ * lease, by itself when it was never used, has been idle or has reached its limit of octets, and
+ * with the relay. Nothing of the network ends it.
  *
  * One way out: association_finish. Small while idle: what only traffic needs is allocated by it. */
 #pragma once
@@ -30,14 +30,14 @@ struct association {
     struct udp_relay *relay;
     struct n2_grant *grant;
     struct client_port *port; /* NULL: none yet */
-    struct hot outer[2];      /* IPv4, IPv6; without a descriptor until something is sent that way */
+    struct hot outer[2]; /* IPv4, IPv6; without a descriptor until something is sent that way */
     struct policy *policy;
     struct peers peers;
     struct fragments *fragments; /* fragments.h; NULL: none wait */
     struct names *names;         /* names.h; NULL: none is waited for */
     uint32_t idle_ms;
-    bool used; /* its client has sent something */
-    struct addr local; /* where the client's datagrams come to */
+    bool used;            /* its client has sent something */
+    struct addr local;    /* where the client's datagrams come to */
     uint64_t octet_limit; /* 0: none */
     uint64_t started, last_activity, locked_at;
     struct n2_counters count; /* duration_ms is not kept */

@@ -18,9 +18,9 @@ struct client_ports {
     uint16_t first, last;
     uint32_t count, max;
     int error;
-    uint32_t failures; /* since forgiven */
+    uint32_t failures;  /* since forgiven */
     uint64_t overflows; /* of sockets that are closed */
-    struct addr asked; /* whether it is of this host */
+    struct addr asked;  /* whether it is of this host */
     bool asked_local;
     uint64_t asked_until;
     struct client_port **by_port[2]; /* IPv4, IPv6 */

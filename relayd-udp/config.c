@@ -54,8 +54,9 @@ static const struct schema_key relay_keys[] = {
                 .help = "Address per family that clients are told, where it is not the local one."),
     SCHEMA_KEY("ports", PORTS, struct udp_config, base.relay.ports, .preset = "20000-21023",
                .check = check_ports,
-               .help = "Ports towards clients, shared by all associations; from 1024. The same for all "
-                       "relays of a host: no relay sends to such a port of its own host."),
+               .help =
+                   "Ports towards clients, shared by all associations; from 1024. The same for all "
+                   "relays of a host: no relay sends to such a port of its own host."),
     SCHEMA_LIST("engines", WORD, struct udp_config, engines, .words = engine_words,
                 .preset = "[batch, plain]", .filled = true,
                 .help =

@@ -1,10 +1,11 @@
 /* What is done with datagrams, both ways:
  *
  *   client ─► source rule ─► header ─► FRAG ─► rules, name, rules ─► outer socket ─► target
- *   client ◄─ header with the true sender ◄─ filter (has it been sent to?) ◄─ outer socket ◄─ target
+ *   client ◄─ header with the true sender ◄─ filter (has it been sent to?) ◄─ outer socket ◄─
+ * target
  *
- * Nothing is ever answered to whom we do not know, and nothing is told to anybody of what was dropped:
- * it is counted by reason (RFC 1928 section 7: "it drops silently"). */
+ * Nothing is ever answered to whom we do not know, and nothing is told to anybody of what was
+ * dropped: it is counted by reason (RFC 1928 section 7: "it drops silently"). */
 #pragma once
 
 #include "relayd-udp/association.h"
@@ -22,12 +23,12 @@ struct datagram {
 };
 /* Judges and sends it, or drops and counts it: as datagram_send. */
 void datagram_take(struct association *a, const struct datagram *d);
-/* Sends to an address that was chosen for dest. It is queued: engine_flush has to come before the octets
- * of payload go; or it is dropped and counted. A limit may end a: check its state. */
+/* Sends to an address that was chosen for dest. It is queued: engine_flush has to come before the
+ * octets of payload go; or it is dropped and counted. A limit may end a: check its state. */
 void datagram_send(struct association *a, const struct dest *dest, const struct addr *to,
                    const uint8_t *payload, size_t len);
-/* Of the addresses of a name the one to send to: that the rules allow, that we can reach, and rather one
- * that was sent to before. False with the reason. */
+/* Of the addresses of a name the one to send to: that the rules allow, that we can reach, and
+ * rather one that was sent to before. False with the reason. */
 bool datagram_choose(struct association *a, const struct dest *dest, const struct addr *addrs,
                      size_t count, struct addr *ret, enum drop *ret_why);
 

@@ -11,8 +11,7 @@ static bool is_let_in(struct association *a, const struct addr *from)
     if (peers_find(&a->peers, from, (uint32_t)(udp_now(r) / 1000),
                    (uint32_t)(r->config.peer_timeout_ms / 1000)) != NULL)
         return true;
-    return r->config.filtering == UDP_ENDPOINT_INDEPENDENT &&
-           policy_allows(a->policy, &dest, from);
+    return r->config.filtering == UDP_ENDPOINT_INDEPENDENT && policy_allows(a->policy, &dest, from);
 }
 
 static unsigned datagrams_in(const struct engine_run *run)

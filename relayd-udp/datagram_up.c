@@ -18,7 +18,8 @@ enum {
 static bool may_reach(const struct udp_relay *r, const struct addr *to, enum drop *ret_why)
 {
     *ret_why = DROP_PROTECTED;
-    return to->port != 0 && !protect_forbids(&r->base, to) && !client_ports_own(r->client_ports, to);
+    return to->port != 0 && !protect_forbids(&r->base, to) &&
+           !client_ports_own(r->client_ports, to);
 }
 
 bool datagram_choose(struct association *a, const struct dest *dest, const struct addr *addrs,
@@ -89,7 +90,8 @@ void datagram_send(struct association *a, const struct dest *dest, const struct 
         association_drop(a, DROP_NO_SOCKET, 1);
 }
 
-/* FRAG of what is remembered is 0: a reassembled datagram's header is that of one which came whole. */
+/* FRAG of what is remembered is 0: a reassembled datagram's header is that of one which came whole.
+ */
 static void remember(struct association *a, const struct datagram *d, const struct addr *to)
 {
     uint8_t header[SOCKS5_UDP_HEADER_MAX] = {0};
@@ -196,8 +198,8 @@ static void drop_unowned(struct udp_relay *r, const struct engine_run *run, enum
     r->stats.dropped[why] += datagrams_in(run);
 }
 
-/* A datagram that fixes its client's port has to be one of ours at least. Where in the run the first such
- * one begins; its length if there is none. */
+/* A datagram that fixes its client's port has to be one of ours at least. Where in the run the
+ * first such one begins; its length if there is none. */
 static uint32_t first_valid(const struct engine_run *run)
 {
     struct socks5_udp head;
@@ -216,8 +218,8 @@ static bool may_relock(const struct udp_relay *r, const struct association *a)
     return r->config.relock_ms != 0 && udp_now(r) - a->locked_at >= r->config.relock_ms;
 }
 
-/* Its client's port becomes that of the run, from its first valid datagram on (*ret_from): true. invalid: what those
- * before it are dropped as. */
+/* Its client's port becomes that of the run, from its first valid datagram on (*ret_from): true.
+ * invalid: what those before it are dropped as. */
 static bool lock_to(struct association *a, struct udp_relay *r, const struct engine_run *run,
                     enum drop invalid, uint32_t *ret_from)
 {

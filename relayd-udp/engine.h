@@ -1,7 +1,8 @@
 /* An engine: one way to receive and send datagrams. It knows sockets and octets, and nothing of
  * associations.
  *
- *   socket readable ─► engine_receive ─► runs ─► (whoever decides) ─► engine_send ... ─► engine_flush
+ *   socket readable ─► engine_receive ─► runs ─► (whoever decides) ─► engine_send ... ─►
+ * engine_flush
  *
  *   plain   recvmsg and sendmsg, one datagram each: the reference
  *   batch   recvmmsg with UDP_GRO; consecutive datagrams of one size to one peer leave as one
@@ -87,7 +88,7 @@ extern const struct engine_ops engine_plain, engine_batch;
 /* NULL without memory. */
 static inline struct engine *engine_new(const struct engine_ops *ops)
 {
-    return ops->new();
+    return ops->new ();
 }
 
 /* NULL is allowed. What was not flushed may be lost. */

@@ -69,7 +69,7 @@ void fragments_take(struct association *a, uint8_t frag, const struct datagram *
 
 void fragments_expire(struct udp_relay *r)
 {
-    LIST_FOREACH_SAFE(node, &r->fragmented) {
+    LIST_FOREACH_SAFE (node, &r->fragmented) {
         struct fragments *f = LIST_ENTRY(node, struct fragments, node);
         if (reassembly_expired(&f->reassembly, udp_now(r)))
             fragments_abandon(f->association);

@@ -111,7 +111,7 @@ static struct name_wait *find(const struct association *a, const struct dest *de
 {
     if (a->names == NULL)
         return NULL;
-    LIST_FOREACH(node, &a->names->asked) {
+    LIST_FOREACH (node, &a->names->asked) {
         struct name_wait *n = LIST_ENTRY(node, struct name_wait, node);
         if (n->dest.addr.port == dest->addr.port && strcmp(n->dest.name, dest->name) == 0)
             return n;

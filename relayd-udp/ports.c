@@ -246,8 +246,8 @@ struct ports *ports_new(const struct ports_config *config)
         ports_table_init(&p->owners, ports_hash_of_owner) &&
         ports_table_init(&p->locked, ports_hash_of_claim) &&
         ports_table_init(&p->resting, ports_hash_of_rest)) {
-        /* Re-locks add to what rests without a claim: so this table never grows. What is not used of
-         * it is not resident. */
+        /* Re-locks add to what rests without a claim: so this table never grows. What is not used
+         * of it is not resident. */
         if (config->rest_ms > 0)
             ports_table_reserve(&p->resting, PORTS_RESTING_MAX);
         return p;

@@ -40,7 +40,7 @@
 
 #define PORTS_RESTING_MAX 65536
 /* How often one claim asks whether a port can be used. */
-#define PORTS_TRIES_MAX   4096
+#define PORTS_TRIES_MAX 4096
 
 struct ports;
 

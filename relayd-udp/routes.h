@@ -1,6 +1,7 @@
-/* Where an association's last datagram went, so that the next one with the same header need not be judged
- * again. For a moment only, since names, protected destinations and addresses of this host may change;
- * and one place for a few associations, so that idle ones cost nothing: who loses its place is judged. */
+/* Where an association's last datagram went, so that the next one with the same header need not be
+ * judged again. For a moment only, since names, protected destinations and addresses of this host
+ * may change; and one place for a few associations, so that idle ones cost nothing: who loses its
+ * place is judged. */
 #pragma once
 
 #include <stdbool.h>

@@ -40,7 +40,8 @@ struct udp_stats {
     uint64_t datagrams_up, datagrams_down, octets_up, octets_down; /* handed to the engine */
     uint64_t fragments, reassembled;
     uint64_t relocks;
-    uint64_t outer_overflows; /* datagrams from targets that found a buffer full; of closed sockets */
+    uint64_t
+        outer_overflows; /* datagrams from targets that found a buffer full; of closed sockets */
     uint64_t locks_learned, locks_hinted;
     uint32_t associations, used; /* now */
     uint32_t outer_sockets;      /* now */

@@ -1,8 +1,6 @@
 #include "socksd/control.h"
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -10,6 +8,7 @@
 
 #include "shared/base/log.h"
 #include "shared/n2/n2_audit.h"
+#include "shared/net/sockopt.h"
 #include "shared/rules/rules_wire.h"
 #include "socksd/relays.h"
 
@@ -76,8 +75,7 @@ static void log_access(const struct association *a, const char *why, const struc
         fields[n++] = (struct log_field)LOG_U64("datagrams_down", c->datagrams_down);
         fields[n++] = (struct log_field)LOG_U64("dropped", c->dropped);
     }
-    fields[n++] =
-        (struct log_field)LOG_U64("duration_ms", loop_now(a->server->loop) - a->started);
+    fields[n++] = (struct log_field)LOG_U64("duration_ms", loop_now(a->server->loop) - a->started);
     fields[n++] = (struct log_field)LOG_STR("reason", why);
     fields[n++] = (struct log_field)LOG_STR("relay", relays_name(k->relay));
     n2_audit_put(a->audit, fields, n);
@@ -131,7 +129,7 @@ static void close_by(struct control *k, enum control_end why)
 
 void control_stop_all(struct server *s)
 {
-    LIST_FOREACH_SAFE(node, &s->associations) {
+    LIST_FOREACH_SAFE (node, &s->associations) {
         struct association *a = LIST_ENTRY(node, struct association, node);
         if (a->control != NULL && !a->control->closed)
             close_by(a->control, CONTROL_STOPPED);
@@ -174,16 +172,6 @@ static void on_client(struct hot *h, uint32_t events)
         close_by(k, CONTROL_CLOSED);
     else if (errno != EAGAIN && errno != EINTR)
         close_by(k, CONTROL_RESET);
-}
-
-static void keep_alive(int fd)
-{
-    int on = 1, idle = KEEPALIVE_IDLE_S, interval = KEEPALIVE_INTERVAL_S, count = KEEPALIVE_COUNT;
-
-    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
 }
 
 /* ---- the relay ---- */
@@ -245,7 +233,7 @@ static const struct n2_assoc_ops control_ops = {
 
 void control_refresh_all(struct server *s)
 {
-    LIST_FOREACH(node, &s->associations) {
+    LIST_FOREACH (node, &s->associations) {
         struct association *a = LIST_ENTRY(node, struct association, node);
         if (a->control != NULL && !a->control->closed)
             n2_assoc_stale(&a->n2);
@@ -271,7 +259,7 @@ void control_start(struct association *a, int fd, const struct addr *bound, size
         association_free(a);
         return;
     }
-    keep_alive(fd);
+    sockopt_keep_alive(fd, KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_COUNT);
     a->control = k;
     a->n2.ops = &control_ops;
     s->stats.controls++;

@@ -51,7 +51,8 @@ struct relay_program {
     /* Swaps what the program itself can change at run time (SWAP) with fresh, a whole configuration
      * that is freed behind it; the common part has been swapped. May be NULL. */
     void (*reload)(struct relay *r, struct relay_config *fresh);
-    /* After the last association is gone; the loop turns no more, but is there. start may have failed. */
+    /* After the last association is gone; the loop turns no more, but is there. start may have
+     * failed. */
     void (*stop)(struct relay *r);
 };
 
