@@ -1,10 +1,12 @@
 """sockscat's command line: exit codes, help, and what it says of proxies that are none."""
 
+import re
 import socket
 
 import pytest
 
 import cat
+import daemons
 import socks
 import targets
 
@@ -60,6 +62,16 @@ def test_help_is_on_standard_output(arguments):
     assert (code, error) == (cat.DONE, "")
     for word in (b"connect", b"bind", b"udp", b"transparent", b"--proxy", b"--listen", b"Exit code"):
         assert word in output
+
+
+def test_the_manual_knows_every_option_of_the_help():
+    help_text = cat.run([cat.program(), "--help"])[1].decode()
+    manual = (daemons.ROOT / "socksd/cmd/sockscat.1").read_text()
+    options = re.findall(r"^  -(.), --([a-z0-9-]+)", help_text, re.M)
+    assert len(options) > 15
+    for letter, name in options:
+        wanted = f"Fl -{name}" if name in ("help", "version") else f".It Fl {letter} , Fl -{name}"
+        assert wanted in manual
 
 
 def test_the_version_is_told():

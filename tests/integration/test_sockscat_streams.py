@@ -226,6 +226,17 @@ def test_those_it_serves_do_not_outlive_it(system, sockets, target):
     assert socks.read_all(sock) == socks.read_all(client) == b""
 
 
+def test_a_local_user_that_resets_is_let_go_while_the_target_is_silent(system, sockets, target):
+    running = sockets.keep(cat.Cat(*cat.words(system.address, "connect", "--listen", "127.0.0.1:0",
+                                              "--print", *target.getsockname())))
+    client = sockets.keep(socks.dial(running.address()))
+    sock = sockets.accept(target)
+    client.sendall(b"x")
+    assert socks.read_exactly(sock, 1) == b"x"
+    reset(client)
+    assert socks.read_all(sock) == b""
+
+
 def test_a_local_port_that_is_taken_is_told(system, sockets):
     taken = sockets.listener().getsockname()
     code, _, error = cat.run(cat.words(system.address, "connect", "--listen", "%s:%d" % taken, "h", 1))

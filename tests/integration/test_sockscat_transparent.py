@@ -168,7 +168,7 @@ def test_datagrams_go_without_a_header(server, sockets, target_udp):
 
 def test_datagrams_come_from_the_source_that_was_chosen(server, target_udp):
     port = free_port(socket.SOCK_DGRAM)
-    arguments = ["--ptcl", "17", "--source", f"127.0.0.1:{port}", "--wait", 0, *target_udp.getsockname()]
+    arguments = ["--ptcl", "17", "--source", f"127.0.0.1:{port}", *target_udp.getsockname()]
     assert cat.run(words(server, *arguments), b"hello")[0] == cat.DONE
     assert target_udp.recv(65536) == b"hello"
     assert server.requests[0].source == ("127.0.0.1", port) and server.strangers == 0

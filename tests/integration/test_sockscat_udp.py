@@ -66,7 +66,7 @@ def test_a_line_that_no_datagram_holds_is_a_failure(system, target):
 
 def test_the_largest_datagram(system, sockets, target):
     largest = 65507 - 10
-    words = cat.words(system.address, "udp", "--wait", 0, *target.getsockname())
+    words = cat.words(system.address, "udp", *target.getsockname())
     # A file: each read is as long as it can be.
     path = system.directory / "octets"
     path.write_bytes(b"x" * largest + b"rest")
@@ -125,7 +125,7 @@ def test_ipv6(start, sockets):
 
 def test_a_login(start, sockets, target):
     system = start(relays=0, udp=1, users={"alice": "secret"}, listeners=LISTENERS)
-    words = cat.words(system.address, "udp", "--user", "alice", "--wait", 0, *target.getsockname())
+    words = cat.words(system.address, "udp", "--user", "alice", *target.getsockname())
     assert cat.run(words, b"hello", SOCKSCAT_PASSWORD="secret")[0] == cat.DONE
     hears(target, b"hello")
 

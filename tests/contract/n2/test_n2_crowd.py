@@ -10,11 +10,15 @@ import pytest
 from n2wire import ReplyTimeout, pb, verdict
 
 
+ANY = pytest.mark.relays("streams", "udp")
+
+
 @pytest.fixture
 def crowded_relay(own_relay):
     return own_relay()
 
 
+@ANY
 def test_many_parked_watches_leave_the_relay_listening(crowded_relay, servers):
     witness = servers(crowded_relay, watch=False)
     crowd = []
@@ -47,6 +51,7 @@ def test_many_parked_watches_leave_the_relay_listening(crowded_relay, servers):
     assert verdict(witness.ask(pb.Inventory(limit=1))) == "ACCEPTED"
 
 
+@ANY
 def test_many_idle_connections_leave_the_relay_listening(crowded_relay, servers):
     """Connections that never say Hello."""
     idle = [servers(crowded_relay, hello=False) for _ in range(200)]

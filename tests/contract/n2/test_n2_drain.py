@@ -21,6 +21,7 @@ def relay(own_relay):
     return own_relay()
 
 
+@pytest.mark.relays("streams", "udp")
 def test_an_idle_relay_exits_when_it_is_told_to_drain(relay):
     relay.drain()
     assert wait_exit(relay, 3) == 0

@@ -6,6 +6,8 @@ import pytest
 
 from n2wire import ControlServer, end_name, is_closed, pb, verdict
 
+pytestmark = pytest.mark.relays("streams", "udp")
+
 
 def hello_when_free(server, seconds):
     """Says Hello until it is no longer CONFLICT: a relay needs a moment to see a connection go."""
@@ -72,6 +74,7 @@ def test_a_retired_epoch_stays_stale_after_its_successor_has_gone(server, succes
         assert verdict(revenant.hello()) == "STALE"
 
 
+@pytest.mark.relays("streams")
 def test_retirement_ends_what_is_not_attached_and_leaves_the_streams(
         server, successor, target, sockets, silent, stream):
     running = stream(server)
@@ -104,6 +107,7 @@ def test_retirement_ends_what_is_not_attached_and_leaves_the_streams(
     assert end_name(heir.wait_ended(running.grant.association)) in ("CLOSED", "TARGET_RESET")
 
 
+@pytest.mark.relays("streams")
 def test_the_new_epoch_may_release_a_stream_of_the_old_one(server, successor, stream):
     running = stream(server)
     running.client.sendall(b"12345")
@@ -131,7 +135,7 @@ def test_a_relay_that_was_killed_comes_back_with_another_epoch_and_nothing(
     relay = own_relay()
     server = servers(relay, watch=False)
     before = server.relay_epoch
-    server.ask(server.connect_message(target.getsockname()))
+    server.ask(server.any_message(target.getsockname()))
     relay.stop()
     relay.start()                   # the socket files of the first one are still there
     server.reconnect()

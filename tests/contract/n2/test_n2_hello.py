@@ -10,9 +10,11 @@ import pytest
 import n2wire
 from n2wire import ControlServer, Req, endpoint, new_id, pb, verdict
 
+pytestmark = pytest.mark.relays("streams", "udp")
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 
 
+@pytest.mark.relays("streams")
 def test_hello_says_who_the_relay_is(new_server):
     who = new_server().who
     assert NAME.match(who.relay_id)
@@ -76,7 +78,7 @@ def test_every_call_of_a_message_with_another_relay_epoch_is_stale(server):
 
 
 def test_nothing_of_a_message_with_another_relay_epoch_is_carried_out(server, target):
-    grant = server.open(server.connect_message(target.getsockname()))
+    grant = server.open(server.any_message(target.getsockname()))
     answer = server.ask(pb.Release(association=grant.association), relay_epoch=server.relay_epoch ^ 1)
     assert verdict(answer) == "STALE"
     assert grant.association in server.inventory()

@@ -4,11 +4,13 @@ import pytest
 
 from n2wire import new_id, pb
 
+pytestmark = pytest.mark.relays("streams", "udp")
+
 
 @pytest.fixture
 def many(server, silent):
     """A server for which the relay holds 25 associations, and their ids in order."""
-    messages = [server.connect_message(silent, connect_ms=30000) for _ in range(25)]
+    messages = [server.any_message(silent, connect_ms=30000) for _ in range(25)]
     # Ids that differ in the first octet only, in the last octet only, and above and below 128.
     for number, message in enumerate(messages[:8]):
         message.association = bytes([number * 36]) + bytes(15)
@@ -64,6 +66,7 @@ def test_a_server_sees_only_its_own(many, new_server):
     assert new_server().inventory() == {}
 
 
+@pytest.mark.relays("streams")
 def test_an_entry_tells_kind_state_epoch_and_counters(server, target, stream, silent):
     running = stream(server)
     running.client.sendall(b"12345")
@@ -84,11 +87,13 @@ def test_an_entry_tells_kind_state_epoch_and_counters(server, target, stream, si
     assert (counters.octets_up, counters.octets_down) == (5, 3)
 
 
+@pytest.mark.relays("streams")
 def test_a_bind_is_told_as_such(bind_server):
     grant = bind_server.open(bind_server.bind_message())
     assert bind_server.inventory()[grant.association].kind == pb.KIND_BIND
 
 
+@pytest.mark.relays("streams")
 def test_as_of_seq_is_the_number_of_the_last_event_that_is_reflected(server, stream):
     before = server.inventory_page().as_of_seq
     grant, client, target = stream(server)

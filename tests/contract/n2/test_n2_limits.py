@@ -115,6 +115,7 @@ def test_an_update_before_attach_holds_for_the_stream(server, target, sockets):
     assert end_name(server.wait_ended(grant.association)) == "IDLE"
 
 
+@pytest.mark.relays("streams", "udp")
 def test_an_update_of_an_unknown_association_is_expired(server):
     assert verdict(server.ask(pb.Update(association=new_id(), revision=1))) == "EXPIRED"
 
@@ -135,6 +136,7 @@ def test_an_update_of_limits_that_make_no_sense_together_harms_nobody(server, st
 
 # -------------------------------------------------------------------------------------------- quota
 
+@pytest.mark.relays("streams", "udp")
 def test_beyond_its_quota_a_server_is_told_full_at_once(own_relay, servers, silent):
     """At a relay of its own: its capacity may be used up by this."""
     relay = own_relay()
@@ -146,7 +148,7 @@ def test_beyond_its_quota_a_server_is_told_full_at_once(own_relay, servers, sile
     left = quota + 20
     while left:
         count = min(left, 1024)
-        calls = [server.call(server.connect_message(silent, connect_ms=60000)) for _ in range(count)]
+        calls = [server.call(server.any_message(silent, connect_ms=60000)) for _ in range(count)]
         answers = server.exchange(*calls).answers
         refused += [verdict(a) for a in answers if a.HasField("refused")]
         left -= count
@@ -157,10 +159,10 @@ def test_beyond_its_quota_a_server_is_told_full_at_once(own_relay, servers, sile
     # It is the quota of this server and of nobody else, and what is released may be used again.
     if server.who.capacity.associations > quota:
         other = servers(relay)
-        assert verdict(other.ask(other.connect_message(silent))) == "ACCEPTED"
+        assert verdict(other.ask(other.any_message(silent))) == "ACCEPTED"
     server.release(next(iter(held)))
-    assert verdict(server.ask(server.connect_message(silent))) == "ACCEPTED"
-    assert verdict(server.ask(server.connect_message(silent))) == "FULL"
+    assert verdict(server.ask(server.any_message(silent))) == "ACCEPTED"
+    assert verdict(server.ask(server.any_message(silent))) == "FULL"
 
 
 def test_the_largest_limits_are_no_error(server, stream):

@@ -2,16 +2,14 @@
 
 import time
 
-from n2wire import end_name, is_closed, pb
+from n2wire import is_closed, pb
 
 
 def check_events(server, association):
-    """A Release is answered; when an ENDED event follows, it says RELEASED."""
+    """The answer to a Release is the last that is heard of it."""
     time.sleep(0.1)
     for event in server.events_of(association):
-        assert event.type != pb.EVENT_FAILED
-        if event.type == pb.EVENT_ENDED:
-            assert end_name(event) == "RELEASED"
+        assert event.type not in (pb.EVENT_FAILED, pb.EVENT_ENDED)
 
 
 def test_a_released_stream_is_cut_and_its_octets_are_told(server, stream):

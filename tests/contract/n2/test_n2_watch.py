@@ -7,6 +7,8 @@ import pytest
 import n2wire
 from n2wire import end_name, pb, verdict
 
+pytestmark = pytest.mark.relays("streams", "udp")
+
 
 def collect(server, until, after_seq=0):
     """Watches by hand from `after_seq` until `until(events)` holds; the events are not received."""
@@ -19,10 +21,19 @@ def collect(server, until, after_seq=0):
         time.sleep(0.01)            # there are events already, so the Watch is not parked
 
 
+def lock(client):
+    """Makes an event."""
+    client.send(("127.0.0.1", 9), b"first")
+
+
 @pytest.fixture
-def eventful(quiet_server, target, sockets):
+def eventful(quiet_server, target, sockets, udp_client):
     """A server for which the relay keeps at least three events, and those events."""
     server = quiet_server
+    if pb.KIND_CONNECT not in server.who.kinds:
+        for _ in range(3):
+            lock(udp_client(at=server))
+        return server, collect(server, lambda e: len(e) == 3)
     messages = [server.connect_message(target.getsockname()) for _ in range(3)]
     answers = server.exchange(*[server.call(m) for m in messages]).answers
     pending = sum(a.open.state == pb.OPEN_PENDING for a in answers)
@@ -48,7 +59,7 @@ def test_a_watch_always_tells_load_and_state(quiet_server, silent):
     capacity = quiet_server.who.capacity.associations
     assert empty.load.capacity == capacity
     for _ in range(3):
-        quiet_server.ask(quiet_server.connect_message(silent, connect_ms=30000))
+        quiet_server.ask(quiet_server.any_message(silent, connect_ms=30000))
     assert quiet_server.watch(wait_ms=0).load.associations >= 3
 
 
@@ -72,6 +83,7 @@ def test_a_watch_is_parked_for_a_third_of_the_lease_at_most(quiet_server):
     assert third - 0.05 <= time.monotonic() - started < third + 0.3
 
 
+@pytest.mark.relays("streams")
 def test_a_parked_watch_returns_when_an_event_arises(server, stream, quiet_server):
     running = stream(server)
     server.stop_watching()
@@ -130,6 +142,17 @@ def test_events_survive_a_lost_connection(eventful):
     assert list(server.watch(after_seq=0).events) == events
 
 
+@pytest.mark.relays("udp")
+def test_a_parked_watch_returns_when_a_datagram_locks(quiet_server, udp_client):
+    client = udp_client(at=quiet_server)
+    sent = quiet_server.send_watch(wait_ms=10000)
+    time.sleep(0.05)
+    assert not quiet_server.req.has_reply(sent[1]), "the Watch was not parked"
+    lock(client)
+    assert [e.association for e in quiet_server.receive_watch(sent).events] == [client.association]
+
+
+@pytest.mark.relays("streams")
 def test_the_numbers_go_on_after_events_were_received(eventful, target, sockets):
     server, events = eventful
     last = events[-1].seq
@@ -168,6 +191,7 @@ def test_a_watch_from_beyond_the_last_event_harms_nobody(quiet_server, after_seq
     assert verdict(quiet_server.ask(pb.Inventory(limit=1))) == "ACCEPTED"
 
 
+@pytest.mark.relays("streams")
 def test_an_event_of_a_pending_open_carries_the_whole_answer(quiet_server, silent, target, sockets):
     message = quiet_server.connect_message(silent, target.getsockname())
     assert quiet_server.ask(message).open.state == pb.OPEN_PENDING
@@ -178,6 +202,7 @@ def test_an_event_of_a_pending_open_carries_the_whole_answer(quiet_server, silen
     assert n2wire.endpoint_address(event.opened.peer) == target.getsockname()
 
 
+@pytest.mark.relays("streams")
 def test_ended_events_name_the_reason(eventful):
     _, events = eventful
     assert {end_name(e) for e in events if e.type == pb.EVENT_ENDED} <= {"CLOSED", "TARGET_RESET",
