@@ -374,8 +374,12 @@ static bool still_allowed(const struct peer *p, void *arg)
  * what it sends. */
 static void set_policy(struct association *a, struct policy *policy)
 {
+    bool same = policy == a->policy; /* one object per content */
+
     policy_unref(&a->relay->policies, a->policy);
     a->policy = policy;
+    if (same)
+        return;
     routes_forget(a->relay->routes, a);
     peers_filter(&a->peers, still_allowed, a);
 }

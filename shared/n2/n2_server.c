@@ -12,7 +12,14 @@
 
 enum { CONTEXTS_MAX = 512, FAREWELL_MS = 20, FAREWELLS_MAX = 50 };
 
-static const char *const features[] = {"bind-port", "octet-limit", "datagram-rules"};
+static const struct feature {
+    const char *name;
+    enum n2_kind kind; /* it is about; NONE: any */
+} features[] = {
+    {"bind-port", N2_BIND},
+    {"octet-limit", N2_KIND_NONE},
+    {"datagram-rules", N2_UDP},
+};
 enum { FEATURES = sizeof(features) / sizeof(features[0]) };
 
 /* ---- replies ---- */
@@ -43,6 +50,22 @@ static void put_refusal(struct n2_server *s, const struct n2_call *c, enum n2_re
 
     s->stats.refusals[code]++;
     n2_put_answer(&s->reply, &a);
+}
+
+/* ---- what we can ---- */
+
+static bool offers(const struct n2_server *s, enum n2_kind kind)
+{
+    for (size_t i = 0; i < s->config.kind_count; i++) {
+        if (s->config.kinds[i] == kind)
+            return true;
+    }
+    return false;
+}
+
+static bool has_feature(const struct n2_server *s, const struct feature *f)
+{
+    return f->kind == N2_KIND_NONE || offers(s, f->kind);
 }
 
 /* ---- Hello ---- */
@@ -86,9 +109,14 @@ static void answer_hello(struct n2_server *s, const struct n2_call *c)
 {
     const struct n2_server_config *f = &s->config;
     uint32_t families[2];
-    size_t family_count = 0;
+    const char *names[FEATURES];
+    size_t family_count = 0, feature_count = 0;
     struct n2_answer a = {.id = c->id, .what = N2_HELLO};
 
+    for (size_t i = 0; i < FEATURES; i++) {
+        if (has_feature(s, &features[i]))
+            names[feature_count++] = features[i].name;
+    }
     if (f->ipv4)
         families[family_count++] = 4;
     if (f->ipv6)
@@ -97,8 +125,8 @@ static void answer_hello(struct n2_server *s, const struct n2_call *c)
         .relay_id = f->relay_id,
         .software = f->software,
         .legs = s->legs_url,
-        .features = features,
-        .feature_count = FEATURES,
+        .features = names,
+        .feature_count = feature_count,
         .kinds = f->kinds,
         .kind_count = f->kind_count,
         .ptcls = f->ptcls,
@@ -141,13 +169,12 @@ static void take_hello(struct n2_server *s, const struct n2_head *head, const st
 
 /* ---- Open, Update, Release ---- */
 
-static bool offers(const struct n2_server *s, enum n2_kind kind)
+/* Nothing was tried, so the same Open may come again, mended or at a better time. */
+static bool is_forgettable(const struct n2_grant *g)
 {
-    for (size_t i = 0; i < s->config.kind_count; i++) {
-        if (s->config.kinds[i] == kind)
-            return true;
-    }
-    return false;
+    enum n2_refusal_code c = g->refused.code;
+
+    return g->state == N2_GRANT_DEAD && (c == N2_BAD || c == N2_UNSUPPORTED || c == N2_FULL);
 }
 
 static void take_open(struct n2_server *s, struct n2_session *x, const struct n2_call *c)
@@ -184,6 +211,8 @@ static void take_open(struct n2_server *s, struct n2_session *x, const struct n2
     g->in_call = false;
     n2_grant_answer(g, &a);
     n2_put_answer(&s->reply, &a);
+    if (is_forgettable(g))
+        n2_grant_free(g);
 }
 
 static void take_update(struct n2_server *s, struct n2_session *x, const struct n2_call *c)
@@ -233,13 +262,19 @@ static void take_release(struct n2_server *s, struct n2_session *x, const struct
 
 /* ---- dispatch ---- */
 
-static bool understood(const struct n2_call *c)
+static bool knows(const struct n2_server *s, const char *name)
+{
+    for (size_t k = 0; k < FEATURES; k++) {
+        if (has_feature(s, &features[k]) && strcmp(features[k].name, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool understood(const struct n2_server *s, const struct n2_call *c)
 {
     for (size_t i = 0; i < c->must_count; i++) {
-        size_t k = 0;
-        while (k < FEATURES && strcmp(features[k], c->must_understand[i]) != 0)
-            k++;
-        if (k == FEATURES)
+        if (!knows(s, c->must_understand[i]))
             return false;
     }
     return true;
@@ -250,7 +285,7 @@ static void take_call(struct n2_server *s, struct n2_session *x, const struct n2
     s->stats.calls[c->what]++;
     if (c->invalid != N2_REFUSAL_NONE)
         put_refusal(s, c, c->invalid, c->invalid_text);
-    else if (!understood(c))
+    else if (!understood(s, c))
         put_refusal(s, c, N2_UNSUPPORTED, "must_understand");
     else if (c->id < x->acked || c->remaining_ms == 0)
         put_refusal(s, c, N2_EXPIRED, NULL);
@@ -288,7 +323,7 @@ static void take_calls(struct n2_server *s, const struct n2_request *r, struct n
         n2_session_sweep(x);
     }
     const struct n2_call *first = &r->calls[0];
-    if (first->what == N2_WATCH && first->invalid == N2_REFUSAL_NONE && understood(first) &&
+    if (first->what == N2_WATCH && first->invalid == N2_REFUSAL_NONE && understood(s, first) &&
         first->id >= x->acked && first->remaining_ms > 0) {
         s->stats.calls[N2_WATCH]++;
         n2_session_watch(x, in, first);
@@ -326,7 +361,7 @@ static void on_request(void *arg, struct n2_inbound *in, uint32_t pipe, const ui
         s->stats.calls[N2_HELLO]++;
         if (first->invalid != N2_REFUSAL_NONE)
             put_refusal(s, first, first->invalid, first->invalid_text);
-        else if (!understood(first))
+        else if (!understood(s, first))
             put_refusal(s, first, N2_UNSUPPORTED, "must_understand");
         else if (first->remaining_ms == 0)
             put_refusal(s, first, N2_EXPIRED, NULL);
