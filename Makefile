@@ -27,11 +27,12 @@ endif
 BUILD_PACKAGES := gcc libc6-dev protobuf-c-compiler libuv1-dev libnng-dev libprotobuf-c-dev \
                   libyaml-dev libc-ares-dev libmicrohttpd-dev libjansson-dev libcrypt-dev libssl-dev
 
-PROGRAMS     := socksd relayd-tcp relayd-udp
+PROGRAMS     := socksd relayd-tcp relayd-udp sockscat
 SRC_shared   := $(sort $(wildcard shared/*/*.c))
 SRC_socksd   := $(filter-out socksd/main.c,$(sort $(wildcard socksd/*.c)))
 SRC_relayd-tcp := $(filter-out relayd-tcp/main.c,$(sort $(wildcard relayd-tcp/*.c)))
 SRC_relayd-udp := $(filter-out relayd-udp/main.c,$(sort $(wildcard relayd-udp/*.c)))
+SRC_sockscat := $(sort $(wildcard socksd/cmd/sockscat*.c))
 LIBS_shared  := -luv -lnng -lprotobuf-c -lyaml -lcares -lmicrohttpd -ljansson -lpthread
 LIBS_socksd  := -lcrypt -lcrypto
 TESTS        := $(patsubst tests/%.c,%,$(sort $(wildcard tests/unit/*/test_*.c tests/contract/test_*.c)))
@@ -79,6 +80,15 @@ $(2)/relayd-tcp: $(2)/obj/relayd-tcp/main.o $(2)/librelayd-tcp.a $(2)/libshared.
 $(2)/relayd-udp: $(2)/obj/relayd-udp/main.o $(2)/librelayd-udp.a $(2)/libshared.a
 	$$(call say,LINK,$$@)
 	$$(Q)$$(CC) $(3) -pie $$(CFLAGS) $$(LDFLAGS) -o $$@ $$^ $$(LIBS_shared)
+
+$(2)/sockscat: $$(SRC_sockscat:%.c=$(2)/obj/%.o) $(2)/libshared.a
+	$$(call say,LINK,$$@)
+	$$(Q)$$(CC) $(3) -pie $$(CFLAGS) $$(LDFLAGS) -o $$@ $$^
+
+# For applications: one object that shows nothing but the names of shared/client/socksc.h.
+$(2)/libsocksc.a: $$(patsubst %.c,$(2)/obj/%.o,$$(wildcard shared/client/*.c)) $(2)/libshared.a
+	$$(call say,AR,$$@)
+	$$(Q)rm -f $$@ && ld -r -o $(2)/obj/socksc.o $$^ && objcopy -w -G 'socksc_*' $(2)/obj/socksc.o && ar rcs $$@ $(2)/obj/socksc.o
 
 $(2)/tests/%: $(2)/obj/tests/%.o $(2)/libtest.a $(2)/libsocksd.a $(2)/librelayd-tcp.a $(2)/librelayd-udp.a $(2)/libshared.a
 	@mkdir -p $$(@D)
@@ -179,8 +189,13 @@ fuzz: $(FUZZERS:%=$(BUILD)/libfuzzer/%)
 	        $$corpus tests/fuzz/corpus/$${f#fuzz_}; done
 
 PREFIX ?= /usr/local
-install: all
-	install -D -t $(DESTDIR)$(PREFIX)/sbin $(PROGRAMS:%=$(BUILD)/%)
+DAEMONS := $(filter-out sockscat,$(PROGRAMS))
+install: all $(BUILD)/libsocksc.a
+	install -D -t $(DESTDIR)$(PREFIX)/sbin $(DAEMONS:%=$(BUILD)/%)
+	install -D -t $(DESTDIR)$(PREFIX)/bin $(BUILD)/sockscat
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 socksd/cmd/sockscat.1
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/include shared/client/socksc.h
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib $(BUILD)/libsocksc.a
 
 clean:
 	rm -rf $(BUILD)
@@ -193,4 +208,4 @@ help:
 	@echo 'make bench    ratios against danted and microsocks, one run'
 	@echo 'make soak     a million UDP associations, memory and descriptors watched'
 	@echo 'make fuzz     libFuzzer over every target, FUZZ_SECONDS each'
-	@echo 'make install  into $(PREFIX)/sbin'
+	@echo 'make install  below $(PREFIX)'

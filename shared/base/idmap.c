@@ -4,55 +4,13 @@
 #include <string.h>
 
 #include "shared/base/secret.h"
+#include "shared/base/siphash.h"
 
 #define FIRST_SIZE 16
 
-static uint64_t rotate(uint64_t x, unsigned n)
-{
-    return x << n | x >> (64 - n);
-}
-
-static void sip_round(uint64_t v[4])
-{
-    v[0] += v[1];
-    v[1] = rotate(v[1], 13) ^ v[0];
-    v[0] = rotate(v[0], 32);
-    v[2] += v[3];
-    v[3] = rotate(v[3], 16) ^ v[2];
-    v[0] += v[3];
-    v[3] = rotate(v[3], 21) ^ v[0];
-    v[2] += v[1];
-    v[1] = rotate(v[1], 17) ^ v[2];
-    v[2] = rotate(v[2], 32);
-}
-
-/* SipHash-1-3 of exactly ID_LEN octets (words in host order: the hash never leaves the process). */
-static uint64_t id_hash(const uint64_t key[2], const uint8_t id[ID_LEN])
-{
-    uint64_t v[4] = {
-        key[0] ^ UINT64_C(0x736f6d6570736575),
-        key[1] ^ UINT64_C(0x646f72616e646f6d),
-        key[0] ^ UINT64_C(0x6c7967656e657261),
-        key[1] ^ UINT64_C(0x7465646279746573),
-    };
-    uint64_t words[3];
-
-    memcpy(words, id, ID_LEN);
-    words[2] = (uint64_t)ID_LEN << 56;
-    for (int i = 0; i < 3; i++) {
-        v[3] ^= words[i];
-        sip_round(v);
-        v[0] ^= words[i];
-    }
-    v[2] ^= 0xff;
-    for (int i = 0; i < 3; i++)
-        sip_round(v);
-    return v[0] ^ v[1] ^ v[2] ^ v[3];
-}
-
 static struct idmap_node **bucket_of(const struct idmap *m, const uint8_t id[ID_LEN])
 {
-    return &m->buckets[id_hash(m->key, id) & (m->size - 1)];
+    return &m->buckets[siphash(m->key, id, ID_LEN) & (m->size - 1)];
 }
 
 void idmap_init(struct idmap *m)

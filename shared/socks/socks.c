@@ -9,6 +9,8 @@ const char *socks_command_name(enum socks_command command)
         return "bind";
     case SOCKS_UDP_ASSOCIATE:
         return "udp-associate";
+    case SOCKS_TRANSPARENT:
+        return "transparent";
     }
     return "unknown";
 }

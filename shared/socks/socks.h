@@ -13,8 +13,9 @@ enum socks_command {
     SOCKS_CONNECT = 1,
     SOCKS_BIND = 2,
     SOCKS_UDP_ASSOCIATE = 3, /* SOCKS 5 and later */
+    SOCKS_TRANSPARENT = 4,   /* SOCKS 5: draft-lucioni-a-socks-transparent-proxy-method */
 };
-/* "connect", "bind", "udp-associate"; "unknown" for anything else. */
+/* "connect", "bind", "udp-associate", "transparent"; "unknown" for anything else. */
 const char *socks_command_name(enum socks_command command);
 
 enum socks_atyp { SOCKS_ATYP_IPV4 = 1, SOCKS_ATYP_NAME = 3, SOCKS_ATYP_IPV6 = 4 };

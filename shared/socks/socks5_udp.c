@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "shared/base/wire.h"
+#include "shared/socks/socks5_addr.h"
 
 /* How many octets of address or name come, for a name behind its length octet; or the SOCKS_BAD_
  * that it is. When the length is missing, r is not ok. */
@@ -80,5 +81,15 @@ size_t socks5_udp_encode(const struct addr *sender, uint8_t *buf, size_t size)
     wire_put_u8(&w, a.family == ADDR_IPV4 ? SOCKS_ATYP_IPV4 : SOCKS_ATYP_IPV6);
     wire_put_bytes(&w, a.ip, ip_len);
     wire_put_u16(&w, a.port);
+    return w.ok ? w.at : 0;
+}
+
+size_t socks5_udp_encode_to(const struct dest *dest, uint8_t *buf, size_t size)
+{
+    struct wire_writer w = wire_write(buf, size);
+
+    wire_put_u16(&w, 0);
+    wire_put_u8(&w, 0);
+    socks5_addr_put(&w, dest);
     return w.ok ? w.at : 0;
 }

@@ -32,3 +32,6 @@ int socks5_udp_decode(const uint8_t *buf, size_t len, struct socks5_udp *ret);
 /* A header with FRAG 0 for an address (never a name): 10 or 22 octets, or 0 if they do not fit. An
  * IPv4-mapped address is written as IPv4. */
 size_t socks5_udp_encode(const struct addr *sender, uint8_t *buf, size_t size);
+/* The client's side: a header with FRAG 0 to a name or an address, which is written as it is. 0: it
+ * does not fit, or dest is neither. */
+size_t socks5_udp_encode_to(const struct dest *dest, uint8_t *buf, size_t size);

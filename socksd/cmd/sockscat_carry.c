@@ -140,7 +140,7 @@ static void deliver(struct carrier *k, uint8_t *payload, size_t len)
 
 static void from_relay(struct carrier *k)
 {
-    static uint8_t buf[BUFFER];
+    uint8_t buf[BUFFER];
     struct socksc_endpoint sender = {.port = 0};
     ssize_t n = recv(k->c->relay, buf, sizeof(buf), MSG_DONTWAIT);
     size_t header = 0;
@@ -177,9 +177,8 @@ static int left_ms(const struct carrier *k)
 
 int carry(const struct options *o, const struct local *l, const struct carried *c)
 {
-    static struct carrier k; /* large, and one per process */
+    struct carrier k = {.o = o, .l = l, .c = c, .moved_ms = now_ms()};
 
-    k = (struct carrier){.o = o, .l = l, .c = c, .moved_ms = now_ms()};
     while (!k.failed) {
         struct pollfd p[3] = {
             {c->relay, POLLIN, 0}, {c->control, POLLIN, 0}, {k.in_ended ? -1 : l->in, POLLIN, 0}};

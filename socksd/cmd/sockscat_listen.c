@@ -87,7 +87,7 @@ static int user_new(struct users *u, const struct addr *addr, struct birth *ret)
 /* Waits until the listener is readable, or somebody is gone, who is forgotten. */
 static bool listener_ready(struct users *u, bool full_waits)
 {
-    static struct pollfd p[LISTEN_USERS_MAX + 1];
+    struct pollfd p[LISTEN_USERS_MAX + 1];
     bool full = u->count == LISTEN_USERS_MAX;
 
     for (size_t i = 0; i < u->count; i++)
@@ -108,7 +108,7 @@ static bool listener_ready(struct users *u, bool full_waits)
 
 int listen_tcp(const struct options *o, int (*serve)(const struct options *o, int connection))
 {
-    static struct users u;
+    struct users u;
     const struct addr nobody = {.family = ADDR_NONE};
     struct birth b;
 
@@ -158,8 +158,8 @@ static void user_serve(const struct options *o, const struct users *u, const str
 int listen_udp(const struct options *o,
                int (*serve)(const struct options *o, const struct local *user))
 {
-    static struct users u;
-    static uint8_t buf[65536];
+    struct users u;
+    uint8_t buf[65536];
     struct birth b;
 
     if (listener_open(o, SOCK_DGRAM, &u) != 0)

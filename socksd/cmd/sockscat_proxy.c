@@ -78,6 +78,8 @@ int socket_bound(int type, int protocol, const struct addr *local)
         tell("socket of protocol %d: %s", protocol, strerror(errno));
         return -1;
     }
+    if (family == AF_INET6) /* addresses keep the family that they were given with */
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
     if (type == SOCK_STREAM)
         setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
     if (bind(fd, (struct sockaddr *)&ss, len) == 0)
@@ -123,7 +125,7 @@ static int dial_one(struct proxy *p, const struct addrinfo *ai)
 
 int proxy_dial(const struct options *o, struct proxy *p)
 {
-    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
     struct addrinfo *list;
     char port[8];
     int error;

@@ -18,6 +18,7 @@ struct flow {
     int from, to;
     size_t chunk; /* a write of so many octets does not block when poll says POLLOUT */
     bool to_socket, over, failed;
+    bool from_failed; /* in particular: it was not `to` that failed */
     size_t at, len;
     uint8_t buf[65536];
 };
@@ -47,7 +48,7 @@ static void flow_init(struct flow *f, int from, const char *from_name, int to, c
     f->to_name = to_name;
     f->to_socket = is_socket(to);
     f->chunk = chunk_of(to);
-    f->over = f->failed = false;
+    f->over = f->failed = f->from_failed = false;
     f->at = f->len = 0;
 }
 
@@ -77,6 +78,7 @@ static void flow_read(struct flow *f)
         flow_end(f);
     } else if (errno != EAGAIN && errno != EINTR) {
         flow_fail(f, f->from_name, errno);
+        f->from_failed = true;
     }
 }
 
@@ -150,7 +152,7 @@ static bool run(struct flow *up, struct flow *down, int control)
         }
         if ((p[3].revents & (POLLERR | POLLHUP)) != 0 && !up->over)
             notice_reset(up, down->from);
-        if (down->failed) /* nobody is left to speak for */
+        if (down->failed || up->from_failed) /* nobody is left to speak for */
             return true;
     }
     return true;
@@ -158,7 +160,7 @@ static bool run(struct flow *up, struct flow *down, int control)
 
 int pump(int in, int out, int connection, int control)
 {
-    static struct flow up, down; /* large, and one pump per process */
+    struct flow up, down;
 
     flow_init(&up, in, "input", connection, "connection");
     flow_init(&down, connection, "connection", out, "output");

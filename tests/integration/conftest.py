@@ -19,7 +19,7 @@ def pytest_configure(config):
 
 
 def pytest_sessionstart(session):
-    for name in ("socksd", "relayd-tcp", "relayd-udp"):
+    for name in ("socksd", "relayd-tcp", "relayd-udp", "sockscat"):
         path = pathlib.Path(daemons.program(name))
         if not path.exists():
             pytest.exit(f"{path} is not there: build it, or set BUILD_DIR", 2)

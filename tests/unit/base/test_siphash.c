@@ -30,8 +30,8 @@ static void octets_hash_as_in_python(void **state)
         assert_int_equal(siphash(key, octets, rows[i].len), rows[i].hash);
 }
 
-/* The key of the reference's vectors, octets 0 to 15. The numbers are of a second implementation, in
- * Python, which gives the paper's result for SipHash-2-4 (appendix A: a129ca6149be45e5). */
+/* The key of the reference's vectors, octets 0 to 15. The numbers are of a second implementation,
+ * in Python, which gives the paper's result for SipHash-2-4 (appendix A: a129ca6149be45e5). */
 static void octets_hash_under_a_key_as_elsewhere(void **state)
 {
     static const struct {

@@ -26,6 +26,15 @@ static const uint64_t relay_epoch = UINT64_C(0x99aabbccddeeff01);
 static const struct n2_limits limits = {15000, 3600000, 600000, UINT64_C(1) << 40};
 static const struct n2_counters counters = {
     .octets_up = 150, .octets_down = UINT64_C(5000000000), .duration_ms = 61000};
+/* Of datagrams as well. */
+static const struct n2_counters all_counters = {
+    .octets_up = 150,
+    .octets_down = UINT64_C(5000000000),
+    .duration_ms = 61000,
+    .datagrams_up = 3,
+    .datagrams_down = UINT64_C(1) << 33,
+    .dropped = 300,
+};
 static const char *const features[] = {"bind-port", "octet-limit"};
 
 static struct addr at(const char *text)
@@ -425,6 +434,90 @@ static void an_inventory_is_as_python_encodes_it(void **state)
     reply_is("n2_reply_inventory", NULL, &answer, 1);
 }
 
+/* ---- what datagrams add ---- */
+
+static void the_release_of_a_udp_association_is_as_python_encodes_it(void **state)
+{
+    const struct n2_answer answer = {
+        .id = 304,
+        .what = N2_RELEASE,
+        .u.release = {.known = true, .counters = all_counters, .client = at("192.0.2.7:50001")},
+    };
+    (void)state;
+
+    reply_is("n2_reply_release_udp", NULL, &answer, 1);
+}
+
+static void the_events_of_a_udp_association_are_as_python_encodes_them(void **state)
+{
+    struct n2_event events[] = {
+        {.seq = 70001, .type = N2_EVENT_LOCKED, .peer = at("192.0.2.7:50001")},
+        {.seq = 70002,
+         .type = N2_EVENT_ENDED,
+         .peer = at("[2001:db8::1]:50002"),
+         .end = N2_END_UNUSED,
+         .counters = all_counters},
+    };
+    const struct n2_answer answer = {
+        .id = 305,
+        .what = N2_WATCH,
+        .u.watch = {events, COUNT(events), false, false, {1, 10000, 19998, 9999}, 70002},
+    };
+    (void)state;
+
+    for (size_t i = 0; i < COUNT(events); i++)
+        memcpy(events[i].association, id2, ID_LEN);
+    reply_is("n2_reply_watch_udp", NULL, &answer, 1);
+}
+
+static void a_held_udp_association_is_as_python_encodes_it(void **state)
+{
+    struct n2_held held = {.kind = N2_UDP,
+                           .state = N2_HELD_OPENED,
+                           .server_epoch = UINT64_C(0x1122334455667788),
+                           .counters = all_counters};
+    const struct n2_answer answer = {
+        .id = 306, .what = N2_INVENTORY, .u.inventory = {&held, 1, false, 70002}};
+    (void)state;
+
+    memcpy(held.association, id2, ID_LEN);
+    reply_is("n2_reply_inventory_udp", NULL, &answer, 1);
+}
+
+/* Every counter has a field of its own, and each comes back as far as it goes. */
+static void counters_come_back_each_as_it_was(void **state)
+{
+    struct n2_arena *a = n2_arena_new();
+    (void)state;
+
+    for (size_t which = 0; which < 6; which++) {
+        uint64_t values[6] = {0};
+        values[which] = UINT64_MAX - which;
+        const struct n2_counters c = {values[0], values[1], values[2],
+                                      values[3], values[4], values[5]};
+        const struct n2_answer answer = {
+            .id = 1, .what = N2_RELEASE, .u.release = {.known = true, .counters = c}};
+        struct n2_reply r;
+        struct buf b;
+
+        buf_init(&b, N2_MESSAGE_MAX);
+        put_reply(&b, NULL, &answer, 1);
+        assert_int_equal(n2_reply_decode(a, b.data, b.len, &r), 0);
+        const struct n2_counters *got = &r.answers[0].u.release.counters;
+        assert_true(r.answers[0].u.release.known);
+        assert_int_equal(got->octets_up, values[0]);
+        assert_int_equal(got->octets_down, values[1]);
+        assert_int_equal(got->duration_ms, values[2]);
+        assert_int_equal(got->datagrams_up, values[3]);
+        assert_int_equal(got->datagrams_down, values[4]);
+        assert_int_equal(got->dropped, values[5]);
+        assert_int_equal(r.answers[0].u.release.client.family, ADDR_NONE);
+        buf_fini(&b);
+        n2_arena_reset(a);
+    }
+    n2_arena_free(a);
+}
+
 /* ---- legs ---- */
 
 static void legs_are_as_python_encodes_them(void **state)
@@ -531,6 +624,10 @@ int main(void)
         cmocka_unit_test(refusals_of_a_call_and_of_a_message_are_as_python_encodes_them),
         cmocka_unit_test(a_watch_answer_with_every_event_is_as_python_encodes_it),
         cmocka_unit_test(an_inventory_is_as_python_encodes_it),
+        cmocka_unit_test(the_release_of_a_udp_association_is_as_python_encodes_it),
+        cmocka_unit_test(the_events_of_a_udp_association_are_as_python_encodes_them),
+        cmocka_unit_test(a_held_udp_association_is_as_python_encodes_it),
+        cmocka_unit_test(counters_come_back_each_as_it_was),
         cmocka_unit_test(legs_are_as_python_encodes_them),
         cmocka_unit_test(a_message_that_does_not_fit_is_marked_and_nothing_is_written_beyond),
         cmocka_unit_test(an_arena_serves_message_after_message),

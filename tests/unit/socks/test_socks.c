@@ -13,13 +13,14 @@ static void commands_have_names(void **state)
     assert_string_equal(socks_command_name(SOCKS_CONNECT), "connect");
     assert_string_equal(socks_command_name(SOCKS_BIND), "bind");
     assert_string_equal(socks_command_name(SOCKS_UDP_ASSOCIATE), "udp-associate");
+    assert_string_equal(socks_command_name(SOCKS_TRANSPARENT), "transparent");
 }
 
 static void what_is_no_command_is_unknown(void **state)
 {
     (void)state;
     assert_string_equal(socks_command_name((enum socks_command)0), "unknown");
-    assert_string_equal(socks_command_name((enum socks_command)4), "unknown");
+    assert_string_equal(socks_command_name((enum socks_command)5), "unknown");
 }
 
 int main(void)

@@ -71,6 +71,7 @@ static void golden_messages_are_read_and_written(void **state)
     codec_keeps_promises("socks5_reply_succeeded_ipv6", recode_reply);
     codec_keeps_promises("socks5_reply_succeeded_name", recode_reply);
     codec_keeps_promises("socks5_reply_refused", recode_reply);
+    codec_keeps_promises("socks5_reply_protocol_not_served", recode_reply);
 }
 
 static void a_greeting_lists_its_methods_in_order(void **state)

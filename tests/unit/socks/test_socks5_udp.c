@@ -269,6 +269,33 @@ static void the_longest_header_of_an_address_has_the_size_the_header_says(void *
     assert_int_equal(socks5_udp_encode(&ipv4, out, 0), 0);
 }
 
+static void a_client_writes_names_and_addresses_as_they_are(void **state)
+{
+    static const char *const vectors[] = {"socks5_udp_ipv4", "socks5_udp_ipv6", "socks5_udp_name"};
+    uint8_t in[VECTOR_MAX], out[SOCKS5_UDP_HEADER_MAX];
+    struct dest as_it_is = {.addr = mapped};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(vectors) / sizeof(vectors[0]); i++) {
+        struct socks5_udp m = decoded(vectors[i]);
+        size_t header = (size_t)socks5_udp_decode(in, vector_read(vectors[i], in), &m);
+
+        assert_int_equal(socks5_udp_encode_to(&m.dest, out, sizeof(out)), header);
+        assert_memory_equal(in, out, header);
+        assert_int_equal(socks5_udp_encode_to(&m.dest, out, header - 1), 0);
+    }
+    assert_int_equal(socks5_udp_encode_to(&as_it_is, out, sizeof(out)), 22);
+    assert_memory_equal(out + 4, mapped.ip, 16);
+}
+
+static void a_client_cannot_write_to_nowhere(void **state)
+{
+    uint8_t out[SOCKS5_UDP_HEADER_MAX];
+
+    (void)state;
+    assert_int_equal(socks5_udp_encode_to(&(struct dest){0}, out, sizeof(out)), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -288,6 +315,8 @@ int main(void)
         cmocka_unit_test(a_refused_datagram_leaves_the_result_alone),
         cmocka_unit_test(no_address_is_not_said),
         cmocka_unit_test(the_longest_header_of_an_address_has_the_size_the_header_says),
+        cmocka_unit_test(a_client_writes_names_and_addresses_as_they_are),
+        cmocka_unit_test(a_client_cannot_write_to_nowhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
