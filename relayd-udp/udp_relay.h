@@ -27,8 +27,7 @@
     X(DROP_NO_SOCKET, "no_socket")   /* no descriptor or no memory */                              \
     /* From outside. */                                                                            \
     X(DROP_PEER, "peer")         /* the sender was not sent to */                                  \
-    X(DROP_TOO_LONG, "too_long") /* with the header it does not fit */                             \
-    X(DROP_NO_CLIENT, "no_client")
+    X(DROP_TOO_LONG, "too_long") /* with the header it does not fit */
 
 #define DROP_ENUM(symbol, word) symbol,
 enum drop { DROPS(DROP_ENUM) DROP_COUNT };

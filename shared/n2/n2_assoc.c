@@ -37,7 +37,8 @@ static void send_release(struct n2_client *c, const uint8_t *id)
     struct n2_call call = {.what = N2_RELEASE, .remaining_ms = N2_DEADLINE_MAX_MS};
 
     call.u.release = id;
-    n2_client_call(c, &call, id);
+    if (!n2_client_call(c, &call, id))
+        c->unreleased = true;
 }
 
 static void lose(struct n2_assoc *a)
@@ -146,6 +147,7 @@ bool n2_assoc_finish(struct n2_assoc *a)
         a->state = N2_ASSOC_FINISHING;
         return true;
     }
+    c->unreleased = true;
     leave(a);
     return false;
 }

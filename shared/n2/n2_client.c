@@ -87,6 +87,11 @@ static void on_flush(struct loop_task *t)
     if (!carries_calls(c) || n2_exchange_busy(c->calls))
         return;
     n2_assoc_refresh(c);
+    if (c->unreleased && c->waiting_count == 0 && c->sm.state == CLIENT_READY) {
+        c->unreleased = false;
+        n2_client_enter(c, CLIENT_SYNC);
+        n2_client_inventory(c);
+    }
     if (c->waiting_count == 0)
         return;
     struct flight *swap = c->flying;

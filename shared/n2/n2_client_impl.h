@@ -54,6 +54,7 @@ struct n2_client {
     struct list all;
     struct list stale; /* struct n2_assoc.stale */
     uint32_t assoc_count;
+    bool unreleased; /* Releases did not fit: an Inventory shall find what they were for */
 };
 
 /* ---- n2_client.c ---- */
