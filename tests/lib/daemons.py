@@ -311,6 +311,7 @@ class Relay(Daemon):
     def __init__(self, directory, name="relay-0", config=None, prefix=(), arguments=(),
                  kind="relayd-tcp"):
         directory = pathlib.Path(directory)
+        self.config = copy.deepcopy(config or {})
         self.url = f"ipc://{directory}/{name}.n2"
         self.legs = f"unix:{directory}/{name}.legs" if kind == "relayd-tcp" else None
         status = f"{directory}/{name}.status"
@@ -504,6 +505,8 @@ class System:
         """The same name and sockets, a new process."""
         assert not relay.alive()
         self.relays.remove(relay)
+        if relay.program == "relayd-udp":       # the same ports
+            config = merge(copy.deepcopy(relay.config), copy.deepcopy(config or {}))
         fresh = Relay(self.directory, relay.name, config, prefix, kind=relay.program)
         self.relays.append(fresh)
         self.daemons.append(fresh)

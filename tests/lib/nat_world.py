@@ -153,10 +153,12 @@ class World:
     def close(self):
         for sock in self._sockets:
             sock.close()
-        for driver in self._drivers:
-            driver.close()
-        for host in (self.client, self.relay, self.target):
-            host.close()
+        try:
+            for driver in self._drivers:
+                driver.close()
+        finally:
+            for host in (self.client, self.relay, self.target):
+                host.close()
 
 
 class Driver:
