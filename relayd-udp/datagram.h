@@ -1,8 +1,7 @@
 /* What is done with datagrams, both ways:
  *
  *   client ─► source rule ─► header ─► FRAG ─► rules, name, rules ─► outer socket ─► target
- *   client ◄─ header with the true sender ◄─ filter (has it been sent to?) ◄─ outer socket ◄─
- * target
+ *   client ◄─ header with the true sender ◄─ filter (was it sent to?) ◄─ outer socket ◄─ target
  *
  * Nothing is ever answered to whom we do not know, and nothing is told to anybody of what was
  * dropped: it is counted by reason (RFC 1928 section 7: "it drops silently"). */

@@ -1,8 +1,7 @@
 /* An engine: one way to receive and send datagrams. It knows sockets and octets, and nothing of
  * associations.
  *
- *   socket readable ─► engine_receive ─► runs ─► (whoever decides) ─► engine_send ... ─►
- * engine_flush
+ *   readable ─► engine_receive ─► runs ─► (whoever decides) ─► engine_send ... ─► engine_flush
  *
  *   plain   recvmsg and sendmsg, one datagram each: the reference
  *   batch   recvmmsg with UDP_GRO; consecutive datagrams of one size to one peer leave as one

@@ -4,7 +4,7 @@
 #include "relayd-udp/config.h"
 #include "relayd-udp/engine.h"
 #include "relayd-udp/policy.h"
-#include "relayd-udp/ports.h"
+#include "shared/relay/ports.h"
 #include "relayd-udp/reassembly.h"
 #include "relayd-udp/routes.h"
 #include "shared/net/resolve.h"

@@ -69,6 +69,9 @@ enum n2_cause {
     N2_CAUSES,
 };
 
+/* The client's packets go to the relay itself; the association lives by its control connection. */
+#define N2_OUT_OF_BAND(kind) ((kind) == N2_UDP || (kind) == N2_TRANSPARENT)
+
 enum n2_kind {
     N2_KIND_NONE,
     N2_CONNECT,

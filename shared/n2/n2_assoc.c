@@ -208,7 +208,7 @@ static struct n2_assoc *find(struct n2_client *c, const uint8_t *id)
 
 static bool in_band(const struct n2_assoc *a)
 {
-    return a->kind == N2_CONNECT || a->kind == N2_BIND || a->kind == N2_NEXT_HOP;
+    return !N2_OUT_OF_BAND(a->kind);
 }
 
 static void opened(struct n2_assoc *a, const struct n2_open_answer *o)
@@ -243,7 +243,7 @@ static void locked(struct n2_assoc *a, const struct addr *client)
 {
     bool opened = a->state == N2_ASSOC_OPENED || a->state == N2_ASSOC_FINISHING;
 
-    if (a->kind == N2_UDP && opened && client->family != ADDR_NONE && a->ops->locked != NULL)
+    if (!in_band(a) && opened && client->family != ADDR_NONE && a->ops->locked != NULL)
         a->ops->locked(a, client);
 }
 

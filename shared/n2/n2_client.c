@@ -248,6 +248,11 @@ static void keep_info(struct n2_client *c, const struct n2_hello_answer *h)
     copy_text(i->id, sizeof(i->id), h->relay_id);
     copy_text(i->software, sizeof(i->software), h->software);
     i->kinds = i->families = 0;
+    memset(i->ptcls, 0, sizeof(i->ptcls));
+    for (size_t k = 0; k < h->ptcl_count; k++) {
+        if (h->ptcls[k] < 256)
+            i->ptcls[h->ptcls[k] / 8] |= (uint8_t)(1u << h->ptcls[k] % 8);
+    }
     for (size_t k = 0; k < h->kind_count; k++)
         i->kinds |= 1u << h->kinds[k];
     for (size_t k = 0; k < h->family_count; k++)
@@ -488,6 +493,12 @@ const char *n2_client_state_name(const struct n2_client *c)
 bool n2_client_known(const struct n2_client *c)
 {
     return c->known;
+}
+
+bool n2_client_serves(const struct n2_client *c, enum n2_kind kind, uint32_t ptcl)
+{
+    return c->known && ptcl < 256 && (c->info.kinds & 1u << kind) != 0 &&
+           (c->info.ptcls[ptcl / 8] & 1u << ptcl % 8) != 0;
 }
 
 const struct n2_relay_info *n2_client_info(const struct n2_client *c)

@@ -83,6 +83,7 @@ struct n2_relay_info {
     uint64_t epoch;
     uint32_t kinds;    /* bit 1 << enum n2_kind */
     uint32_t families; /* bit 1 << 4, 1 << 6 */
+    uint8_t ptcls[32]; /* IANA's numbers, a bit each */
     uint32_t lease_ms, capacity;
     char engines[64]; /* "splice copy" */
 };
@@ -109,6 +110,8 @@ bool n2_client_draining(const struct n2_client *c);
 const char *n2_client_state_name(const struct n2_client *c);
 /* It has said Hello at least once. */
 bool n2_client_known(const struct n2_client *c);
+/* It serves this kind, with this PTCL. */
+bool n2_client_serves(const struct n2_client *c, enum n2_kind kind, uint32_t ptcl);
 const struct n2_relay_info *n2_client_info(const struct n2_client *c);
 const struct n2_load *n2_client_load(const struct n2_client *c); /* as last reported */
 const struct n2_client_stats *n2_client_stats(const struct n2_client *c);

@@ -169,7 +169,8 @@ static void get_open(struct n2_arena *a, const N2__V1__Open *m, struct n2_call *
         invalid(ret, N2_BAD, "destinations");
     for (size_t i = 0; ret->invalid == N2_REFUSAL_NONE && i < o->destination_count; i++) {
         const struct addr *d = &o->destinations[i];
-        if (o->kind == N2_CONNECT && (d->family == ADDR_NONE || d->port == 0))
+        bool exact = o->kind == N2_CONNECT || o->kind == N2_TRANSPARENT;
+        if (exact && (d->family == ADDR_NONE || d->port == 0))
             invalid(ret, N2_BAD, "destination");
     }
     if (o->kind == N2_CONNECT && o->destination_count == 0)
@@ -184,6 +185,8 @@ static void get_open(struct n2_arena *a, const N2__V1__Open *m, struct n2_call *
     if ((m->parent.len != 0 && m->parent.len != ID_LEN) || m->session.len > N2_SESSION_MAX)
         invalid(ret, N2_BAD, "parent or session");
     if (o->kind == N2_UDP && o->destination_count > 1)
+        invalid(ret, N2_BAD, "destinations");
+    if (o->kind == N2_TRANSPARENT && o->destination_count != 1)
         invalid(ret, N2_BAD, "destinations");
     if (m->rules != NULL && o->kind != N2_UDP)
         invalid(ret, N2_BAD, "rules without datagrams");

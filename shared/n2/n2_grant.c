@@ -7,7 +7,7 @@
 /* Datagrams need no leg; whoever has many associations has many of these. */
 static size_t ticket_len(enum n2_kind kind)
 {
-    return kind == N2_UDP || kind == N2_KIND_NONE ? 0 : N2_TICKET_LEN;
+    return N2_OUT_OF_BAND(kind) || kind == N2_KIND_NONE ? 0 : N2_TICKET_LEN;
 }
 
 /* What is told where there is none. */
@@ -151,7 +151,7 @@ void n2_grant_ended(struct n2_grant *g, enum n2_end why, const struct n2_counter
 {
     struct n2_event e = {.type = N2_EVENT_ENDED, .end = why, .counters = *counters};
 
-    if (g->kind == N2_UDP)
+    if (N2_OUT_OF_BAND(g->kind))
         e.peer = g->peer;
     g->session->server->final = *counters;
     g->refused = (struct n2_refusal){.code = N2_EXPIRED, .text = "ended"};
@@ -177,6 +177,6 @@ void n2_grant_answer(const struct n2_grant *g, struct n2_answer *ret)
     ret->u.open = (struct n2_open_answer){0};
     if (g->state != N2_GRANT_PENDING)
         ret->u.open = (struct n2_open_answer){true, g->bound, g->peer, g->engine, ticket_of(g)};
-    if (g->kind == N2_UDP) /* the client's: it may come between the first answer and this one */
+    if (N2_OUT_OF_BAND(g->kind)) /* the client's: it may come between the first answer and this one */
         ret->u.open.peer = (struct addr){0};
 }

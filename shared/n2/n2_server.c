@@ -252,7 +252,7 @@ static void take_release(struct n2_server *s, struct n2_session *x, const struct
         a.u.release.known = true;
         /* The tombstone must outlast a late Open with this or a lower call id. */
         g->call_id = g->call_id > c->id ? g->call_id : c->id;
-        if (g->kind == N2_UDP)
+        if (N2_OUT_OF_BAND(g->kind))
             a.u.release.client = g->peer;
         s->service->end(s->arg, g, N2_END_RELEASED);
         a.u.release.counters = s->final;

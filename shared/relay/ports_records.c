@@ -1,4 +1,4 @@
-#include "relayd-udp/ports_records.h"
+#include "shared/relay/ports_records.h"
 
 #include <stdlib.h>
 #include <string.h>

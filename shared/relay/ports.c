@@ -1,8 +1,8 @@
-#include "relayd-udp/ports.h"
+#include "shared/relay/ports.h"
 
 #include <stdlib.h>
 
-#include "relayd-udp/ports_records.h"
+#include "shared/relay/ports_records.h"
 #include "shared/base/secret.h"
 
 static uint32_t range_size(const struct ports *p)

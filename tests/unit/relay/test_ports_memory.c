@@ -33,13 +33,13 @@ static void *scarce_calloc(size_t count, size_t size)
 
 #define malloc scarce_malloc
 #define calloc scarce_calloc
-#include "relayd-udp/ports.c"
-#include "relayd-udp/ports_records.c"
-#include "relayd-udp/ports_table.c"
+#include "shared/relay/ports.c"
+#include "shared/relay/ports_records.c"
+#include "shared/relay/ports_table.c"
 #undef malloc
 #undef calloc
 
-#include "tests/unit/relayd-udp/ports_fixture.h"
+#include "tests/unit/shared/relay/ports_fixture.h"
 
 static int give_back(void **state)
 {

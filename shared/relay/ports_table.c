@@ -1,4 +1,4 @@
-#include "relayd-udp/ports_table.h"
+#include "shared/relay/ports_table.h"
 
 #include <stdlib.h>
 

@@ -5,7 +5,7 @@
  * `put`, after any count has gone down, frees one that counts nothing any more. */
 #pragma once
 
-#include "relayd-udp/ports.h"
+#include "shared/relay/ports.h"
 
 /* A client address that has something. */
 struct ports_address {

@@ -7,8 +7,8 @@
  *   - unlocked, an association gets a port on which this client address has nothing: nothing
  *     unlocked, nothing locked, nothing that has ended lately;
  *   - locked from the start (the client said truthfully which port it uses), it gets a port on
- * which this client address has nothing unlocked, and that pair of address and port nothing at all,
- *     lately ended included;
+ *     which this client address has nothing unlocked, and that pair of address and port nothing
+ *     at all, lately ended included;
  *   - a datagram is first looked up by all three, then goes to the unlocked association;
  *   - what an association leaves rests for a while: datagrams that come late find nobody. That is
  *     its last key, each key it had before a re-lock, and the whole port for this client address
@@ -35,7 +35,7 @@
  * (milliseconds, monotonic). */
 #pragma once
 
-#include "relayd-udp/ports_table.h"
+#include "shared/relay/ports_table.h"
 #include "shared/base/addr.h"
 
 #define PORTS_RESTING_MAX 65536

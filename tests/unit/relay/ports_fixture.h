@@ -1,7 +1,7 @@
 /* What the tests of ports.c share: short ways to say who and where. */
 #pragma once
 
-#include "relayd-udp/ports.h"
+#include "shared/relay/ports.h"
 
 #define REST_MS 1000
 
