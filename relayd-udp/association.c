@@ -401,14 +401,14 @@ static bool service_update(void *arg, struct n2_grant *g, const struct n2_update
     return true;
 }
 
-/* Datagrams need no leg. */
+/* Never called: nothing is attachable here, as datagrams need no leg. */
 static void service_attach(void *arg, struct n2_grant *g, const struct n2_attach *at, int fd)
 {
     (void)arg;
+    (void)g;
     (void)at;
     if (fd >= 0)
         close(fd);
-    association_finish(g->impl, NULL, N2_END_RELAY_ERROR);
 }
 
 static void service_end(void *arg, struct n2_grant *g, enum n2_end why)
@@ -433,7 +433,6 @@ static void service_load(void *arg, struct n2_load *ret)
         .associations = held,
         .capacity = r->base.capacity,
         .descriptors_free = most > sockets ? most - sockets : 0,
-        .ports_free = client_ports_max(r->client_ports) - client_ports_count(r->client_ports),
     };
 }
 

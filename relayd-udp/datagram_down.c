@@ -14,11 +14,6 @@ static bool is_let_in(struct association *a, const struct addr *from)
     return r->config.filtering == UDP_ENDPOINT_INDEPENDENT && policy_allows(a->policy, &dest, from);
 }
 
-static unsigned datagrams_in(const struct engine_run *run)
-{
-    return run->segment == 0 ? 1 : (run->len + run->segment - 1) / run->segment;
-}
-
 /* Every datagram of the run with the same header in front: it has one sender. */
 static void send_run(struct association *a, const struct engine_run *run, const uint8_t *header,
                      size_t header_len)
@@ -47,16 +42,16 @@ static void take_run(struct association *a, const struct engine_run *run, uint8_
 
     /* An answer to another client that meanwhile is gone may find its port in our hands. */
     if (!is_let_in(a, &run->from) || client_ports_own(a->relay->client_ports, &run->from)) {
-        association_drop(a, DROP_PEER, datagrams_in(run));
+        association_drop(a, DROP_PEER, engine_run_count(run));
         return;
     }
     header_len = socks5_udp_encode(&run->from, header, SOCKS5_UDP_ADDR_MAX);
     if (run->segment + header_len > ENGINE_PAYLOAD_MAX) {
-        association_drop(a, DROP_TOO_LONG, datagrams_in(run));
+        association_drop(a, DROP_TOO_LONG, engine_run_count(run));
         return;
     }
     send_run(a, run, header, header_len);
-    association_count_down(a, datagrams_in(run), run->len);
+    association_count_down(a, engine_run_count(run), run->len);
 }
 
 static void take_runs(struct association *a, struct hot *h)

@@ -188,14 +188,9 @@ static void take_datagram(struct association *a, const uint8_t *data, size_t len
     datagram_take(a, &d);
 }
 
-static unsigned datagrams_in(const struct engine_run *run)
-{
-    return run->segment == 0 ? 1 : (run->len + run->segment - 1) / run->segment;
-}
-
 static void drop_unowned(struct udp_relay *r, const struct engine_run *run, enum drop why)
 {
-    r->stats.dropped[why] += datagrams_in(run);
+    r->stats.dropped[why] += engine_run_count(run);
 }
 
 /* A datagram that fixes its client's port has to be one of ours at least. Where in the run the

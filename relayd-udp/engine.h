@@ -43,6 +43,11 @@ struct engine_run {
     uint32_t segment;
 };
 
+static inline unsigned engine_run_count(const struct engine_run *run)
+{
+    return run->segment == 0 ? 1 : (run->len + run->segment - 1) / run->segment;
+}
+
 /* One datagram to be sent: iov's octets in a row (at most ENGINE_IOV_MAX pieces, none is an empty
  * datagram). IPv6 addresses carry no scope: link-local ones cannot be sent to. */
 #define ENGINE_IOV_MAX 2

@@ -16,6 +16,7 @@ struct waiting {
 struct names {
     struct list asked; /* struct name_wait */
     uint32_t waiting;  /* datagrams */
+    size_t octets;     /* what they hold in memory */
 };
 
 /* A name that is asked for, for one association. */
@@ -32,15 +33,16 @@ static size_t memory_of(size_t len)
     return sizeof(struct waiting) + len;
 }
 
-static void forget(struct association *a, struct waiting *w)
+/* It waits no longer; the caller frees it. */
+static void take_out(struct association *a, struct waiting *w)
 {
     struct udp_stats *s = &a->relay->stats;
 
     list_remove(&w->node);
     a->names->waiting--;
+    a->names->octets -= memory_of(w->len);
     s->names_waiting--;
     s->names_octets -= memory_of(w->len);
-    free(w);
 }
 
 static struct waiting *first_of(struct name_wait *n)
@@ -54,7 +56,8 @@ static void drop_all(struct name_wait *n, enum drop why)
 
     while ((w = first_of(n)) != NULL) {
         association_drop(n->association, why, 1);
-        forget(n->association, w);
+        take_out(n->association, w);
+        free(w);
     }
 }
 
@@ -64,12 +67,10 @@ static void send_all(struct name_wait *n, const struct addr *to)
     struct waiting *w;
 
     while (a->sm.state != ASSOC_GONE && (w = first_of(n)) != NULL) {
-        /* A limit may end the association, and with it n and w. */
-        datagram_send(a, &n->dest, to, w->octets, w->len);
-        if (a->sm.state == ASSOC_GONE)
-            return;
+        take_out(a, w);
+        datagram_send(a, &n->dest, to, w->octets, w->len); /* a limit may end a, and n with it */
         engine_flush(a->relay->engine);
-        forget(a, w);
+        free(w);
     }
 }
 
@@ -153,15 +154,25 @@ static struct name_wait *ask(struct association *a, const struct dest *dest)
     return NULL;
 }
 
+/* Nobody holds more than is left for the others: so a few cannot take it all. */
+static bool has_room(const struct association *a, size_t octets)
+{
+    const struct udp_relay *r = a->relay;
+    size_t own = (a->names != NULL ? a->names->octets : 0) + octets;
+    size_t all = r->stats.names_octets + octets;
+
+    if (a->names != NULL && a->names->waiting >= r->config.pending)
+        return false;
+    return all <= r->config.pending_octets && own <= r->config.pending_octets - all + octets;
+}
+
 void names_wait(struct association *a, const struct dest *dest, const uint8_t *payload, size_t len)
 {
     struct udp_relay *r = a->relay;
     struct name_wait *n;
     struct waiting *w;
 
-    if ((a->names != NULL && a->names->waiting >= r->config.pending) ||
-        r->stats.names_octets + memory_of(len) > r->config.pending_octets ||
-        (w = malloc(memory_of(len))) == NULL) {
+    if (!has_room(a, memory_of(len)) || (w = malloc(memory_of(len))) == NULL) {
         association_drop(a, DROP_NAME_QUEUE, 1);
         return;
     }
@@ -176,6 +187,7 @@ void names_wait(struct association *a, const struct dest *dest, const uint8_t *p
     list_init(&w->node);
     list_append(&n->payloads, &w->node);
     a->names->waiting++;
+    a->names->octets += memory_of(len);
     r->stats.names_waiting++;
     r->stats.names_octets += memory_of(len);
 }

@@ -17,6 +17,7 @@ struct association *association_new(struct session *x, const struct n2_audit *au
     a->session = x;
     a->client = x->client;
     a->started = loop_now(x->server->loop);
+    a->generation = x->server->generation;
     return a;
 }
 

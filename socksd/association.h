@@ -16,6 +16,7 @@ struct association {
     struct control *control; /* out-of-band, once it is opened */
     struct addr client;
     uint64_t started;
+    uint32_t generation; /* of the server, when it was opened */
     char audit[]; /* "key\0value\0" ... "\0" */
 };
 

@@ -186,7 +186,7 @@ static void on_ended(struct n2_assoc *n, enum n2_end why, const struct n2_counte
     struct association *a = association_of(n);
     const struct control *k = a->control;
 
-    if (why != N2_END_RELEASED)
+    if (!k->closed)
         a->server->stats.assoc_ends[why]++;
     finish(a, k->closed ? control_end_name((enum control_end)k->why) : n2_end_name(why), c);
 }
@@ -196,7 +196,7 @@ static void on_lost(struct n2_assoc *n)
     struct association *a = association_of(n);
     const struct control *k = a->control;
 
-    a->server->stats.relay_lost++;
+    a->server->stats.relay_lost += !k->closed;
     finish(a, k->closed ? control_end_name((enum control_end)k->why) : "relay_lost", NULL);
 }
 
@@ -224,9 +224,15 @@ static void on_refresh(struct n2_assoc *n)
     free((void *)(uintptr_t)rules.items);
 }
 
+static void on_refresh_refused(struct n2_assoc *n)
+{
+    close_by(association_of(n)->control, CONTROL_RULES);
+}
+
 static const struct n2_assoc_ops control_ops = {
     .locked = on_locked,
     .refresh = on_refresh,
+    .refresh_refused = on_refresh_refused,
     .ended = on_ended,
     .lost = on_lost,
 };
@@ -263,6 +269,8 @@ void control_start(struct association *a, int fd, const struct addr *bound, size
     a->control = k;
     a->n2.ops = &control_ops;
     s->stats.controls++;
+    if (a->generation != s->generation)
+        n2_assoc_stale(&a->n2); /* a reload came while it was being opened */
     if (swallow(k, sent_ahead))
         close_by(k, CONTROL_DATA);
 }

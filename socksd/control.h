@@ -1,8 +1,8 @@
 /* The control connection of an out-of-band association: it carries nothing, and the association
  * lives as long as it (RFC 1928 section 7).
  *
- *   session ──reply sent──► control ──► the client closes, resets, or sends too much: the relay is
- * told └──────► the relay says that it is over, or is lost: it is closed
+ *   session ──reply sent──► control ──► the client closes, resets, or sends too much: Release
+ *                              └──────► the relay says that it is over, or is lost: closed
  *
  * Either way one access record is written, with the final counters if the relay can still be asked.
  * What the client sends is thrown away, up to a small cap. */

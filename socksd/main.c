@@ -39,7 +39,7 @@ static void usage(FILE *out)
           "       socksd --standalone [--listen ADDRESS:PORT]\n"
           "       socksd --version | --help | --help-config\n"
           "SOCKS 4, 4a and 5 for many clients; relays move the traffic. --standalone serves\n"
-          "loopback clients at 127.0.0.1:1080 without authentication, with a relay of its own.\n",
+          "loopback clients at 127.0.0.1:1080 without authentication, with relays of its own.\n",
           out);
 }
 
@@ -169,7 +169,7 @@ static void warn_of_long_rules(const struct config *c)
 {
     if (rules_octets(c->rules) > N2_RULES_OCTETS)
         log_warn("rules_long", LOG_U64("octets", rules_octets(c->rules)),
-                 LOG_STR("consequence", "relays may refuse UDP ASSOCIATE with them"));
+                 LOG_STR("consequence", "relays may refuse UDP ASSOCIATE with them, and end what runs"));
 }
 
 /* Everything is read and checked before anything changes; sessions keep going. Listeners and relays
@@ -194,6 +194,7 @@ static void reload(struct daemon *d)
     verify_set_users(d->server.verify, c->user_list);
     log_configure(c->log.level, c->log.format);
     warn_of_long_rules(c);
+    d->server.generation++;
     control_refresh_all(&d->server);
     config_fini(&fresh);
     log_info("reloaded", LOG_U64("rules", rules_count(c->rules)),

@@ -45,6 +45,7 @@ const char *proxy_outcome_name(enum proxy_outcome outcome);
 #define CONTROL_ENDS(X)                                                                            \
     X(CONTROL_CLOSED, "control_closed")                                                            \
     X(CONTROL_RESET, "control_reset")                                                              \
+    X(CONTROL_RULES, "rules_refused") /* the relay does not take what a reload brought */           \
     X(CONTROL_DATA, "control_data") /* the client sent where nothing is to be sent */              \
     X(CONTROL_STOPPED, "stopped")
 
@@ -86,6 +87,7 @@ struct server {
     size_t own_count;
     uint32_t sessions_max;
     bool draining;
+    uint32_t generation; /* of rules and limits: reloads so far */
     struct server_stats stats;
     /* Sessions or control connections are fewer than they were. */
     void (*on_session_end)(struct server *s);

@@ -229,3 +229,9 @@ void addr_interleave(struct addr *list, size_t count)
     }
     memcpy(list, sorted, count * sizeof(*list));
 }
+
+bool prefix_is_mapped(const struct prefix *p)
+{
+    return p->family == ADDR_IPV6 && p->bits >= 8 * sizeof(mapped_head) &&
+           memcmp(p->ip, mapped_head, sizeof(mapped_head)) == 0;
+}

@@ -70,5 +70,7 @@ const char *addr_format_ip(const struct addr *a, char buf[ADDR_TEXT_MAX]); /* wi
 /* "192.0.2.0/24", "2001:db8::/32", or a bare address (all its bits). False if host bits are set. */
 bool prefix_parse(const char *text, struct prefix *ret);
 bool prefix_contains(const struct prefix *p, const struct addr *a);
+/* True for a network of IPv4-mapped addresses (::ffff:0:0/96 or within). */
+bool prefix_is_mapped(const struct prefix *p);
 /* True when every address of inner is in outer. */
 bool prefix_within(const struct prefix *inner, const struct prefix *outer);

@@ -225,6 +225,8 @@ static int prefix_load(const struct schema_key *k, const struct yaml_node *at, s
 
     if (!prefix_parse(at->text, &p))
         return refuse(k, at, e);
+    if (prefix_is_mapped(&p))
+        return yaml_err(at, e, "%s: %s is IPv4: write it so", k->name, at->text);
     memcpy(ret, &p, sizeof(p));
     return 0;
 }

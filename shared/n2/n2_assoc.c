@@ -273,7 +273,7 @@ static void updated(struct n2_assoc *a, const struct n2_answer *answer)
     log_warn("update_refused", LOG_STR("relay", a->client->info.id),
              LOG_STR("reason", n2_refusal_name(answer->refused.code)),
              LOG_STR("text", answer->refused.text));
-    lose_and_release(a);
+    a->ops->refresh_refused(a);
 }
 
 void n2_assoc_take_answer(struct n2_client *c, const struct flight *f, const struct n2_answer *answer)

@@ -110,6 +110,8 @@ static void on_flush(struct loop_task *t)
         n2_exchange_send(c->calls, message.data, message.len, CALL_TIMEOUT_MS) != 0)
         n2_client_down(c);
     buf_fini(&message);
+    if (c->page_owed && carries_calls(c))
+        n2_client_ask_page(c); /* now there is room */
 }
 
 /* Calls that got no answer, or never left: each kind knows what that means for it. They may queue
@@ -145,6 +147,7 @@ void n2_client_down(struct n2_client *c)
     if (c->sm.state == CLIENT_DOWN)
         return;
     n2_client_enter(c, CLIENT_DOWN);
+    c->page_owed = false;
     c->watch_stale = n2_exchange_busy(c->watch);
     give_up_calls(c);
     n2_assoc_lose(c, N2_LOSS_CONNECTION);

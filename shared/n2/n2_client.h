@@ -38,6 +38,8 @@ struct n2_assoc_ops {
     void (*locked)(struct n2_assoc *a, const struct addr *client); /* out-of-band */
     /* Out-of-band, after n2_assoc_stale: call n2_assoc_update with what shall be in force. */
     void (*refresh)(struct n2_assoc *a);
+    /* It refused that: a must not go on with what it had. Release or finish it. */
+    void (*refresh_refused)(struct n2_assoc *a);
     void (*ended)(struct n2_assoc *a, enum n2_end why, const struct n2_counters *c);
     void (*lost)(struct n2_assoc *a);
     /* The leg could not be sent; fd is the callee's again, the association is released. */
@@ -132,7 +134,7 @@ void n2_assoc_release(struct n2_assoc *a);
  * asked; a is FREE, as after n2_assoc_release. a is OPENED. */
 bool n2_assoc_finish(struct n2_assoc *a);
 /* Limits or rules have changed: refresh will ask for them, from the loop, as soon as there is room, and
- * again whenever the relay may not have got them. a is OPENED. A relay that refuses them loses a. */
+ * again whenever the relay may not have got them. a is OPENED. */
 void n2_assoc_stale(struct n2_assoc *a);
 /* Only from refresh. */
 void n2_assoc_update(struct n2_assoc *a, const struct n2_limits *limits,

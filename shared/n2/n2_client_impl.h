@@ -45,6 +45,8 @@ struct n2_client {
     uint64_t inventory_before; /* assocs with lower call ids must be listed */
     uint64_t inventory_seq;
     bool inventory_first; /* page */
+    bool page_owed;       /* there was no room to ask for it */
+    bool events_lost;     /* the inventory is there to make up for them */
     uint8_t inventory_after[ID_LEN];
 
     struct n2_leg_sender *legs;
@@ -78,6 +80,8 @@ void n2_client_watch(struct n2_client *c);
 void n2_client_on_watch(void *arg, int status, const uint8_t *bytes, size_t len);
 /* Asks for everything that the relay holds; SYNC ends with the last page. */
 void n2_client_inventory(struct n2_client *c);
+/* Its next page; when there is no room for that call, page_owed stays set. */
+void n2_client_ask_page(struct n2_client *c);
 void n2_client_take_inventory(struct n2_client *c, const struct n2_inventory_answer *inv);
 
 /* ---- n2_assoc.c ---- */

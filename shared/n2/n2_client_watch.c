@@ -9,13 +9,13 @@ enum { INVENTORY_PAGE = 512, PAGE_TIMEOUT_MS = 2000 };
 
 /* ---- Inventory ---- */
 
-static void ask_page(struct n2_client *c)
+void n2_client_ask_page(struct n2_client *c)
 {
     struct n2_call call = {.what = N2_INVENTORY, .remaining_ms = PAGE_TIMEOUT_MS};
 
     call.u.inventory.after = c->inventory_first ? NULL : c->inventory_after;
     call.u.inventory.limit = INVENTORY_PAGE;
-    n2_client_call(c, &call, NULL);
+    c->page_owed = !n2_client_call(c, &call, NULL);
 }
 
 void n2_client_inventory(struct n2_client *c)
@@ -24,7 +24,7 @@ void n2_client_inventory(struct n2_client *c)
     c->inventory++;
     c->inventory_before = c->next_call;
     c->inventory_first = true;
-    ask_page(c);
+    n2_client_ask_page(c);
 }
 
 /* Held by the relay and unknown here: we gave it up, or an earlier life of us opened it. What owns
@@ -36,7 +36,8 @@ static void release_unknown(struct n2_client *c, const struct n2_held *h)
     if (h->state == N2_HELD_ATTACHED)
         return;
     call.u.release = h->association;
-    n2_client_call(c, &call, h->association);
+    if (!n2_client_call(c, &call, h->association))
+        c->unreleased = true;
 }
 
 void n2_client_take_inventory(struct n2_client *c, const struct n2_inventory_answer *inv)
@@ -53,12 +54,14 @@ void n2_client_take_inventory(struct n2_client *c, const struct n2_inventory_ans
     c->inventory_first = false;
     if (inv->more && inv->held_count > 0) {
         memcpy(c->inventory_after, inv->held[inv->held_count - 1].association, ID_LEN);
-        ask_page(c);
+        n2_client_ask_page(c);
         return;
     }
     n2_assoc_missing(c);
-    if (c->after_seq < c->inventory_seq)
+    /* Only where events were lost is there nothing to wait for below that. */
+    if (c->events_lost && c->after_seq < c->inventory_seq)
         c->after_seq = c->inventory_seq;
+    c->events_lost = false;
     if (c->sm.state != CLIENT_SYNC)
         return;
     n2_client_enter(c, CLIENT_READY);
@@ -106,6 +109,7 @@ static void take_watch(struct n2_client *c, const struct n2_watch_answer *w)
         c->ops->changed(c->arg);
     if ((w->gap || forgotten) && c->sm.state == CLIENT_READY) {
         c->stats.gaps++;
+        c->events_lost = w->gap;
         log_warn("relay_events_lost", LOG_STR("relay", c->info.id));
         n2_client_enter(c, CLIENT_SYNC);
         n2_client_inventory(c);

@@ -11,7 +11,6 @@ enum { MAPPED_BITS = 96 };
 
 static bool get_network(const N2__V1__Network *m, struct prefix *ret)
 {
-    static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
     uint32_t bits = m->bits;
     const uint8_t *ip = m->ip.data;
     size_t len = m->ip.len;
@@ -22,13 +21,12 @@ static bool get_network(const N2__V1__Network *m, struct prefix *ret)
         if (ip[i / 8] & 0x80u >> i % 8)
             return false;
     }
-    if (len == 16 && bits >= MAPPED_BITS && memcmp(ip, mapped, sizeof(mapped)) == 0) {
-        ip += 12;
-        len = 4;
-        bits -= MAPPED_BITS;
-    }
     *ret = (struct prefix){.family = len == 4 ? ADDR_IPV4 : ADDR_IPV6, .bits = (uint8_t)bits};
     memcpy(ret->ip, ip, len);
+    if (!prefix_is_mapped(ret))
+        return true;
+    *ret = (struct prefix){.family = ADDR_IPV4, .bits = (uint8_t)(bits - MAPPED_BITS)};
+    memcpy(ret->ip, ip + MAPPED_BITS / 8, 4);
     return true;
 }
 
@@ -82,10 +80,12 @@ static bool get_rule(struct n2_arena *a, const N2__V1__DatagramRule *m, struct n
 
 const struct n2_rules *n2_rules_get(struct n2_arena *a, const N2__V1__DatagramRules *m)
 {
+    if (m->n_rules > N2_RULES_MAX)
+        return NULL;
     struct n2_rules *ret = n2_arena_alloc(a, sizeof(*ret));
     struct n2_rule *items = n2_arena_alloc(a, (m->n_rules + 1) * sizeof(*items));
 
-    if (ret == NULL || items == NULL || m->n_rules > N2_RULES_MAX)
+    if (ret == NULL || items == NULL)
         return NULL;
     for (size_t i = 0; i < m->n_rules; i++) {
         if (!get_rule(a, m->rules[i], &items[i]))

@@ -1,9 +1,10 @@
 /* A relay's life, the same for every relay: options and configuration, listening, announcing
  * itself, draining, leaving. What it moves is the program's (struct relay_program).
  *
- *   relay_main: options ─► configuration ─► loop, status ─► program.start ─► N2 ─► run
- *               SIGTERM, or the parent is gone: drain; nothing held any more, or SIGTERM again:
- * stop SIGHUP: configuration anew, all or nothing
+ *   relay_main:  options ─► configuration ─► loop, status ─► program.start ─► N2 ─► run
+ *   SIGTERM, or the parent is gone:  drain, and leave when nothing is held any more
+ *   SIGTERM again:                   end what is held, tell the servers, leave
+ *   SIGHUP:                          configuration anew, all or nothing
  *
  * A program's own state begins with a struct relay, which is handed to all of its functions; so
  * does its configuration with a struct relay_config (shared/relay/relay_config.h). */

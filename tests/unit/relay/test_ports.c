@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/unit/shared/relay/ports_fixture.h"
+#include "tests/unit/relay/ports_fixture.h"
 
 static void an_unlocked_claim_is_found_from_any_port_of_its_address(void **state)
 {

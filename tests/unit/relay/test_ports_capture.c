@@ -7,7 +7,7 @@
 
 #include <stdlib.h>
 
-#include "tests/unit/shared/relay/ports_fixture.h"
+#include "tests/unit/relay/ports_fixture.h"
 
 static void nobody_comes_where_an_unlocked_one_waits(void **state)
 {

@@ -39,7 +39,7 @@ static void *scarce_calloc(size_t count, size_t size)
 #undef malloc
 #undef calloc
 
-#include "tests/unit/shared/relay/ports_fixture.h"
+#include "tests/unit/relay/ports_fixture.h"
 
 static int give_back(void **state)
 {

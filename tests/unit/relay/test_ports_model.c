@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "tests/unit/shared/relay/ports_fixture.h"
+#include "tests/unit/relay/ports_fixture.h"
 
 #define STEPS    60000
 #define CLAIMS   40 /* at a time */
