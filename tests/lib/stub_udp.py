@@ -259,8 +259,10 @@ class UdpAssociation(Association):
             self.spawn(self.resolve(name, port, payload))
 
     async def resolve(self, name, port, payload):
+        local = (b"." + name.lower().rstrip(b".")).endswith(b".localhost")  # whatever the host's files say
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_DGRAM)
+            found = await asyncio.get_running_loop().getaddrinfo("127.0.0.1" if local else name, port,
+                                                                 type=socket.SOCK_DGRAM)
         except (OSError, UnicodeError):
             found = []
         self.waiting -= 1
