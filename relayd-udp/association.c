@@ -10,7 +10,8 @@
 #include "relayd-udp/names.h"
 #include "relayd-udp/socket.h"
 #include "shared/base/log.h"
-#include "shared/net/sockaddr.h"
+#include "shared/relay/relay_address.h"
+#include "shared/relay/protect.h"
 
 static const struct sm_state states[] = {
     [ASSOC_NEW] = {"new", SM_TO(ASSOC_UNLOCKED) | SM_TO(ASSOC_LOCKED) | SM_TO(ASSOC_GONE)},
@@ -85,7 +86,7 @@ static void let_go(struct association *a)
     routes_forget(r->routes, a);
     policy_unref(&r->policies, a->policy);
     if (a->port != NULL) {
-        ports_release(r->ports, &a->claim, udp_now(r));
+        ports_release(a->port->ports, &a->claim, udp_now(r));
         client_port_leave(a->port);
     }
 }
@@ -189,7 +190,7 @@ bool association_lock(struct association *a, uint16_t client_port)
 {
     struct udp_relay *r = a->relay;
 
-    if (!ports_lock(r->ports, &a->claim, client_port, udp_now(r)))
+    if (!ports_lock(a->port->ports, &a->claim, client_port, udp_now(r)))
         return false;
     a->locked_at = udp_now(r);
     if (a->sm.state == ASSOC_UNLOCKED) {
@@ -228,15 +229,25 @@ int association_outer(struct association *a, enum addr_family family, enum drop 
 
 /* ---- Open ---- */
 
+bool association_own_port(struct udp_relay *r, const struct addr *a)
+{
+    return client_ports_own(r->client_ports, a) || client_ports_own(r->plain_client_ports, a);
+}
+
+static struct client_ports *sockets_of(const struct association *a)
+{
+    return a->transparent ? a->relay->plain_client_ports : a->relay->client_ports;
+}
+
 static bool port_usable(void *arg, enum addr_family family, uint16_t port)
 {
-    return client_ports_open(((struct udp_relay *)arg)->client_ports, family, port);
+    return client_ports_open(arg, family, port);
 }
 
 /* Why no port was found, in the words of N2. */
 static void refuse_port(struct association *a, enum ports_result why)
 {
-    int error = client_ports_error(a->relay->client_ports);
+    int error = client_ports_error(sockets_of(a));
 
     if (why == PORTS_CAPPED)
         refuse(a, N2_FULL, "associations of this client that were not used yet");
@@ -252,22 +263,13 @@ static void refuse_port(struct association *a, enum ports_result why)
         refuse(a, N2_NO_PORT, "no port for this client");
 }
 
-/* What the client shall send to: as configured, else the address through which it reached the
- * server if that is ours, else the one of ours that leads to it. Never the unspecified one. */
+/* What the client shall send to. */
 static struct addr reachable(const struct udp_relay *r, const struct n2_open *o)
 {
-    const struct relay_keys *k = &r->config.base.relay;
-    enum addr_family family = (enum addr_family)o->client.family;
-    struct addr a = relay_config_pick(k->advertise.items, k->advertise.count, family);
+    struct addr local;
 
-    if (a.family == ADDR_NONE && udp_local_address(r, family, &a) && addr_is_any(&a))
-        a.family = ADDR_NONE;
-    if (a.family == ADDR_NONE && o->client_local.family == family &&
-        !addr_is_any(&o->client_local) && sockaddr_is_local(&o->client_local))
-        a = o->client_local;
-    if (a.family == ADDR_NONE && !sockaddr_towards(&o->client, &a))
-        a.family = ADDR_NONE;
-    return a;
+    udp_local_address(r, (enum addr_family)o->client.family, &local);
+    return relay_address_reachable(&r->config.base.relay, &local, o);
 }
 
 /* The client's word for where it sends from, if it is about itself. */
@@ -277,12 +279,19 @@ static bool truthful_hint(const struct n2_open *o)
            addr_ip_equal(&o->destinations[0], &o->client);
 }
 
+/* The client's port as far as it is known: 0 is learned. */
+static uint16_t port_of(const struct n2_open *o)
+{
+    if (o->kind == N2_TRANSPARENT)
+        return o->client.port;
+    return truthful_hint(o) ? o->destinations[0].port : 0;
+}
+
 static void open_association(struct association *a, const struct n2_open *o)
 {
     struct udp_relay *r = a->relay;
+    struct client_ports *sockets = sockets_of(a);
     struct addr client = o->client;
-    enum addr_family family = (enum addr_family)client.family;
-    bool hinted = truthful_hint(o);
 
     errno = 0;
     struct addr bound = reachable(r, o);
@@ -293,24 +302,41 @@ static void open_association(struct association *a, const struct n2_open *o)
             refuse(a, N2_CANNOT_BIND, "no address that the client could reach");
         return;
     }
-    client.port = hinted ? o->destinations[0].port : 0;
-    client_ports_forgive(r->client_ports);
+    client.port = port_of(o);
+    client_ports_forgive(sockets);
     enum ports_result got =
-        ports_claim(r->ports, &a->claim, &client, o->owner, udp_now(r), port_usable, r);
+        ports_claim(a->transparent ? r->plain_ports : r->ports, &a->claim, &client, o->owner,
+                    udp_now(r), port_usable, sockets);
     if (got != PORTS_OK) {
         refuse_port(a, got);
         return;
     }
-    a->port = client_port_use(r->client_ports, family, a->claim.port);
+    a->port = client_port_use(sockets, (enum addr_family)client.family, a->claim.port);
     bound.port = a->claim.port;
     a->locked_at = udp_now(r);
-    r->stats.locks_hinted += hinted;
-    sm_move(&a->sm, hinted ? ASSOC_LOCKED : ASSOC_UNLOCKED);
+    r->stats.locks_hinted += a->claim.locked;
+    sm_move(&a->sm, a->claim.locked ? ASSOC_LOCKED : ASSOC_UNLOCKED);
     loop_timer_start(r->base.loop, &a->timer, r->config.unused_ms);
-    r->base.counts.opened[N2_UDP]++;
-    if (hinted)
+    r->base.counts.opened[o->kind]++;
+    if (a->claim.locked)
         n2_grant_locked(a->grant, &a->claim.client);
     n2_grant_listening(a->grant, &bound, r->engine->ops->name);
+}
+
+/* It was judged by the server; what we protect we judge ourselves. */
+static void open_transparent(struct association *a, const struct n2_open *o)
+{
+    struct udp_relay *r = a->relay;
+    const struct addr *to = &o->destinations[0];
+    struct addr local;
+
+    a->target[0] = *to;
+    if (protect_forbids(&r->base, to) || association_own_port(r, to))
+        refuse(a, N2_POLICY, "protected");
+    else if (!udp_local_address(r, (enum addr_family)to->family, &local))
+        refuse(a, N2_UNSUPPORTED, "family");
+    else
+        open_association(a, o);
 }
 
 static bool take_policy(struct udp_relay *r, const struct n2_grant *g, const struct n2_rules *rules,
@@ -329,7 +355,9 @@ static bool take_policy(struct udp_relay *r, const struct n2_grant *g, const str
 static void service_open(void *arg, struct n2_grant *g, const struct n2_open *o)
 {
     struct udp_relay *r = arg;
-    struct association *a = calloc(1, sizeof(*a));
+    bool transparent = o->kind == N2_TRANSPARENT;
+    struct association *a =
+        calloc(1, sizeof(*a) + (transparent ? sizeof(a->target[0]) : 0));
     struct n2_refusal refused = {N2_FULL, N2_CAUSE_NONE, "memory"};
 
     if (a == NULL || !take_policy(r, g, o->rules, &a->policy, &refused)) {
@@ -340,6 +368,7 @@ static void service_open(void *arg, struct n2_grant *g, const struct n2_open *o)
     }
     a->relay = r;
     a->grant = g;
+    a->transparent = transparent;
     a->started = a->last_activity = udp_now(r);
     g->impl = a;
     r->stats.associations++;
@@ -354,6 +383,8 @@ static void service_open(void *arg, struct n2_grant *g, const struct n2_open *o)
         refuse(a, N2_UNSUPPORTED, "bind");
     else if (o->client.family == ADDR_NONE || addr_is_any(&o->client))
         refuse(a, N2_BAD, "client");
+    else if (transparent)
+        open_transparent(a, o);
     else
         open_association(a, o);
 }
@@ -391,6 +422,10 @@ static bool service_update(void *arg, struct n2_grant *g, const struct n2_update
     struct association *a = g->impl;
     struct policy *policy = NULL;
 
+    if (u->rules != NULL && a->transparent) {
+        *ret = (struct n2_refusal){N2_BAD, N2_CAUSE_NONE, "rules"};
+        return false;
+    }
     if (u->rules != NULL && !take_policy(r, g, u->rules, &policy, ret))
         return false;
     if (policy != NULL)

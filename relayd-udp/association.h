@@ -1,4 +1,4 @@
-/* A UDP association, from Open to its end:
+/* A UDP or TRANSPARENT association, from Open to its end:
  *
  *   Open ──► UNLOCKED ──first valid datagram of the client's address──► LOCKED ──► gone
  *     │          └── unused for too long, released, lease lost ──────────────────► gone
@@ -37,12 +37,16 @@ struct association {
     struct names *names;         /* names.h; NULL: none is waited for */
     uint32_t idle_ms;
     bool used;            /* its client has sent something */
+    bool transparent;     /* no header: all goes to target[0], and comes from there */
     struct addr local;    /* where the client's datagrams come to */
     uint64_t octet_limit; /* 0: none */
     uint64_t started, last_activity, locked_at;
     struct n2_counters count; /* duration_ms is not kept */
+    struct addr target[];     /* of a transparent one */
 };
 
+/* One of our own client ports, as a datagram's target or sender. */
+bool association_own_port(struct udp_relay *r, const struct addr *a);
 /* The service behind N2; its argument: struct udp_relay. */
 extern const struct n2_service association_service;
 

@@ -15,6 +15,7 @@ enum {
 
 struct client_ports {
     struct udp_relay *relay;
+    struct ports *ports;
     uint16_t first, last;
     uint32_t count, max;
     int error;
@@ -31,7 +32,8 @@ static struct client_port **slot(struct client_ports *c, enum addr_family family
     return &c->by_port[family == ADDR_IPV6][port - c->first];
 }
 
-struct client_ports *client_ports_new(struct udp_relay *r, uint32_t max)
+struct client_ports *client_ports_new(struct udp_relay *r, const struct schema_ports *ports_range,
+                                      struct ports *ports, uint32_t max)
 {
     struct client_ports *c = calloc(1, sizeof(*c));
     size_t range;
@@ -40,8 +42,9 @@ struct client_ports *client_ports_new(struct udp_relay *r, uint32_t max)
         return NULL;
     c->relay = r;
     c->max = max;
-    c->first = r->config.base.relay.ports.first;
-    c->last = r->config.base.relay.ports.last;
+    c->ports = ports;
+    c->first = ports_range->first;
+    c->last = ports_range->last;
     range = (size_t)(c->last - c->first) + 1;
     c->by_port[0] = calloc(range, sizeof(*c->by_port[0]));
     c->by_port[1] = calloc(range, sizeof(*c->by_port[1]));
@@ -151,6 +154,7 @@ static int open_port(struct client_ports *c, enum addr_family family, uint16_t p
         return -ENOMEM;
     }
     p->relay = c->relay;
+    p->ports = c->ports;
     p->family = (uint8_t)family;
     p->port = port;
     p->unused_since = udp_now(c->relay);

@@ -3,22 +3,26 @@
 #pragma once
 
 #include "shared/base/addr.h"
+#include "shared/daemon/schema.h"
 #include "shared/net/loop.h"
 
 struct udp_relay;
+struct ports;
 struct client_ports;
 
 struct client_port {
     struct hot hot;
     struct udp_relay *relay;
+    struct ports *ports; /* whose is what comes here */
     uint8_t family;
     uint16_t port;
     uint32_t users;
     uint64_t unused_since; /* loop_now, while users is 0 */
 };
 
-/* NULL without memory. max: sockets at once. */
-struct client_ports *client_ports_new(struct udp_relay *r, uint32_t max);
+/* The sockets of a range, which ports divides among associations. NULL without memory. max: at once. */
+struct client_ports *client_ports_new(struct udp_relay *r, const struct schema_ports *range,
+                                      struct ports *ports, uint32_t max);
 /* Closes them all. NULL is allowed. */
 void client_ports_free(struct client_ports *c);
 

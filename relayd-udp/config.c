@@ -57,6 +57,9 @@ static const struct schema_key relay_keys[] = {
                .help =
                    "Ports towards clients, shared by all associations; from 1024. The same for all "
                    "relays of a host: no relay sends to such a port of its own host."),
+    SCHEMA_KEY("transparent-ports", PORTS, struct udp_config, transparent_ports,
+               .preset = "21024-21055", .check = check_ports,
+               .help = "The same for TRANSPARENT; none of `ports`. Thousands share one."),
     SCHEMA_LIST("engines", WORD, struct udp_config, engines, .words = engine_words,
                 .preset = "[batch, plain]", .filled = true,
                 .help =
@@ -132,6 +135,9 @@ static int check_relay(void *object, const struct yaml_node *at, struct err *e)
 
     if (c->peer_timeout_ms != 0 && c->peer_timeout_ms < PEER_TIMEOUT_MIN_MS)
         return yaml_err(yaml_find(at, "peer-timeout"), e, "peer-timeout: 0, or at least 1s");
+    if (c->transparent_ports.first <= k->ports.last && k->ports.first <= c->transparent_ports.last)
+        return yaml_err(at, e, "transparent-ports %u-%u: some are in `ports`, too",
+                        c->transparent_ports.first, c->transparent_ports.last);
     if (check_families("bind", k->bind.items, k->bind.count, yaml_find(at, "bind"), e) != 0)
         return -1;
     return check_families("advertise", k->advertise.items, k->advertise.count,

@@ -12,6 +12,7 @@ enum udp_filtering { UDP_ADDRESS_DEPENDENT, UDP_ENDPOINT_INDEPENDENT };
 struct udp_config {
     struct relay_config base; /* first; its relay.ports are shared by all associations */
     /* The rest of `relay:`. */
+    struct schema_ports transparent_ports;
     SCHEMA_ITEMS(unsigned) engines; /* enum udp_engine */
     uint64_t unused_ms;
     uint64_t port_rest_ms; /* 0: not at all */

@@ -8,6 +8,8 @@ static bool is_let_in(struct association *a, const struct addr *from)
     const struct udp_relay *r = a->relay;
     struct dest dest = {.addr = *from};
 
+    if (a->transparent)
+        return addr_equal(from, &a->target[0]);
     if (peers_find(&a->peers, from, (uint32_t)(udp_now(r) / 1000),
                    (uint32_t)(r->config.peer_timeout_ms / 1000)) != NULL)
         return true;
@@ -23,12 +25,13 @@ static void send_run(struct association *a, const struct engine_run *run, const 
         .to = a->claim.client,
         .local = a->local,
         .iov[0] = {(void *)(uintptr_t)header, header_len},
-        .iov_count = 2,
+        .iov_count = header_len > 0 ? 2 : 1,
     };
+    struct iovec *payload = &d.iov[d.iov_count - 1];
 
     for (uint32_t at = 0;;) {
         uint32_t left = run->len - at, len = run->segment < left ? run->segment : left;
-        d.iov[1] = (struct iovec){run->data + at, len};
+        *payload = (struct iovec){run->data + at, len};
         engine_send(a->relay->engine, &d);
         at += len;
         if (at >= run->len)
@@ -41,11 +44,12 @@ static void take_run(struct association *a, const struct engine_run *run, uint8_
     size_t header_len;
 
     /* An answer to another client that meanwhile is gone may find its port in our hands. */
-    if (!is_let_in(a, &run->from) || client_ports_own(a->relay->client_ports, &run->from)) {
+    if (!is_let_in(a, &run->from) || association_own_port(a->relay, &run->from)) {
         association_drop(a, DROP_PEER, engine_run_count(run));
         return;
     }
-    header_len = socks5_udp_encode(&run->from, header, SOCKS5_UDP_ADDR_MAX);
+    header_len =
+        a->transparent ? 0 : socks5_udp_encode(&run->from, header, SOCKS5_UDP_ADDR_MAX);
     if (run->segment + header_len > ENGINE_PAYLOAD_MAX) {
         association_drop(a, DROP_TOO_LONG, engine_run_count(run));
         return;

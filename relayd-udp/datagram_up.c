@@ -19,7 +19,7 @@ static bool may_reach(const struct udp_relay *r, const struct addr *to, enum dro
 {
     *ret_why = DROP_PROTECTED;
     return to->port != 0 && !protect_forbids(&r->base, to) &&
-           !client_ports_own(r->client_ports, to);
+           !association_own_port((struct udp_relay *)(uintptr_t)r, to);
 }
 
 bool datagram_choose(struct association *a, const struct dest *dest, const struct addr *addrs,
@@ -219,9 +219,9 @@ static bool lock_to(struct association *a, struct udp_relay *r, const struct eng
                     enum drop invalid, uint32_t *ret_from)
 {
     struct engine_run before = *run;
-    uint32_t at = first_valid(run);
+    uint32_t at = a->transparent ? 0 : first_valid(run);
 
-    if (at == run->len) {
+    if (at == run->len && !a->transparent) {
         drop_unowned(r, run, invalid);
         return false;
     }
@@ -247,7 +247,7 @@ static struct association *owner_of(struct client_port *p, const struct engine_r
     };
     struct udp_relay *r = p->relay;
     struct ports_claim *claim = NULL;
-    enum ports_found found = ports_find(r->ports, &run->from, p->port, &claim);
+    enum ports_found found = ports_find(p->ports, &run->from, p->port, &claim);
     struct association *a = claim != NULL ? association_of_claim(claim) : NULL;
 
     *ret_from = 0;
@@ -272,6 +272,18 @@ static const struct route *find_route(const struct association *a, const uint8_t
                                 : NULL;
 }
 
+/* Without a header there is one way to go. */
+static void forward_plain(struct association *a, const struct engine_run *run)
+{
+    for (uint32_t at = 0; a->sm.state != ASSOC_GONE;) {
+        uint32_t left = run->len - at, len = run->segment < left ? run->segment : left;
+        forward(a, &a->target[0], run->data + at, len);
+        at += len;
+        if (at >= run->len)
+            break;
+    }
+}
+
 static void take_run(struct client_port *p, const struct engine_run *run)
 {
     uint32_t at;
@@ -281,6 +293,10 @@ static void take_run(struct client_port *p, const struct engine_run *run)
         return;
     a->local = run->local;
     association_used(a);
+    if (a->transparent) {
+        forward_plain(a, run);
+        return;
+    }
     bool noted = false;
     while (a->sm.state != ASSOC_GONE) {
         uint32_t left = run->len - at, len = run->segment < left ? run->segment : left;

@@ -32,7 +32,8 @@ static size_t engines(const struct relay *r, const char *ret[4])
 static uint32_t client_sockets(const struct relay *r, uint32_t descriptors)
 {
     const struct udp_config *c = config_of(r);
-    uint32_t wanted = 2 * ((uint32_t)c->base.relay.ports.last - c->base.relay.ports.first + 1);
+    uint32_t wanted = 2 * ((uint32_t)c->base.relay.ports.last - c->base.relay.ports.first + 1) +
+                      2 * ((uint32_t)c->transparent_ports.last - c->transparent_ports.first + 1);
 
     return wanted < descriptors / 4 ? wanted : descriptors / 4;
 }
@@ -64,17 +65,25 @@ static int start(struct relay *r, struct err *e)
         .rest_ms = (uint32_t)c->port_rest_ms,
         .unlocked_max = (uint32_t)c->unlocked,
     };
+    struct ports_config plain = ports;
     const struct resolver_config resolver = resolver_config_of(&c->resolver);
     struct addr local;
 
+    plain.first = c->transparent_ports.first;
+    plain.last = c->transparent_ports.last;
     r->ipv4 = udp_local_address(u, ADDR_IPV4, &local);
     r->ipv6 = udp_local_address(u, ADDR_IPV6, &local);
     set_fragments(u);
     u->engine = engine_new(udp_config_engine(c, UDP_BATCH) ? &engine_batch : &engine_plain);
     u->ports = ports_new(&ports);
-    u->client_ports = client_ports_new(u, u->client_sockets);
+    u->plain_ports = ports_new(&plain);
+    u->client_ports =
+        client_ports_new(u, &c->base.relay.ports, u->ports, u->client_sockets - u->client_sockets / 4);
+    u->plain_client_ports =
+        client_ports_new(u, &c->transparent_ports, u->plain_ports, u->client_sockets / 4);
     u->routes = routes_new();
-    if (u->engine == NULL || u->ports == NULL || u->client_ports == NULL || u->routes == NULL)
+    if (u->engine == NULL || u->ports == NULL || u->client_ports == NULL || u->routes == NULL ||
+        u->plain_ports == NULL || u->plain_client_ports == NULL)
         return out_of_memory(e);
     sweep_start(u);
     return resolver_new(r->loop, &resolver, &u->resolver, e);
@@ -95,7 +104,9 @@ static void stop(struct relay *r)
     resolver_free(u->resolver);
     sweep_stop(u);
     client_ports_free(u->client_ports);
+    client_ports_free(u->plain_client_ports);
     ports_free(u->ports);
+    ports_free(u->plain_ports);
     engine_free(u->engine);
     routes_free(u->routes);
     policies_fini(&u->policies);
@@ -103,13 +114,13 @@ static void stop(struct relay *r)
 
 int main(int argc, char **argv)
 {
-    static const enum n2_kind kinds[] = {N2_UDP};
+    static const enum n2_kind kinds[] = {N2_UDP, N2_TRANSPARENT};
     static const uint32_t ptcls[] = {IPPROTO_UDP};
     static const struct relay_program program = {
         .name = "relayd-udp",
         .summary = "Moves datagrams for associations that a control server opens over N2.",
         .kinds = kinds,
-        .kind_count = 1,
+        .kind_count = 2,
         .ptcls = ptcls,
         .ptcl_count = 1,
         .schema = &udp_schema,

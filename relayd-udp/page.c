@@ -16,13 +16,24 @@ static void put_two(struct prom *p, const char *label, const char *a, uint64_t x
     prom_u64(p, PROM_LABELS({label, b}), y);
 }
 
+static uint32_t open_ports(const struct udp_relay *r)
+{
+    return client_ports_count(r->client_ports) + client_ports_count(r->plain_client_ports);
+}
+
+static uint32_t most_ports(const struct udp_relay *r)
+{
+    return client_ports_max(r->client_ports) + client_ports_max(r->plain_client_ports);
+}
+
 static void put_associations(struct prom *p, const struct udp_relay *r)
 {
     const struct udp_stats *s = &r->stats;
-    struct ports_stats ports = ports_stats(r->ports);
+    struct ports_stats ports = ports_stats(r->ports), plain = ports_stats(r->plain_ports);
+    uint32_t unlocked = ports.unlocked + plain.unlocked;
 
     prom_family(p, "relayd_associations_active", PROM_GAUGE, "Associations held now, by state.");
-    put_two(p, "state", "locked", s->associations - ports.unlocked, "unlocked", ports.unlocked);
+    put_two(p, "state", "locked", s->associations - unlocked, "unlocked", unlocked);
     prom_family(p, "relayd_associations_used", PROM_GAUGE,
                 "Associations held now whose client has sent something.");
     prom_u64(p, NULL, s->used);
@@ -36,11 +47,11 @@ static void put_associations(struct prom *p, const struct udp_relay *r)
     prom_u64(p, PROM_LABELS({"how", "learned"}), s->locks_learned);
     prom_u64(p, PROM_LABELS({"how", "relocked"}), s->relocks);
     prom_family(p, "relayd_client_ports", PROM_GAUGE, "Client-facing sockets, by state.");
-    put_two(p, "state", "open", client_ports_count(r->client_ports), "limit",
-            client_ports_max(r->client_ports));
+    put_two(p, "state", "open", open_ports(r), "limit",
+            most_ports(r));
     prom_family(p, "relayd_client_ports_resting", PROM_GAUGE,
                 "Keys of ended associations that are not given out again yet.");
-    prom_u64(p, NULL, ports.resting);
+    prom_u64(p, NULL, ports.resting + plain.resting);
     prom_family(p, "relayd_outer_sockets", PROM_GAUGE, "Sockets towards targets.");
     prom_u64(p, NULL, s->outer_sockets);
 }
@@ -102,7 +113,7 @@ static void put_overflows(struct prom *p, const struct udp_relay *r)
     prom_family(p, "relayd_receive_overflows_total", PROM_COUNTER,
                 "Datagrams that the kernel threw away because a socket's buffer was full, by where "
                 "they came from; those from targets are counted when their association has ended.");
-    put_two(p, "from", "clients", client_ports_overflows(r->client_ports), "targets",
+    put_two(p, "from", "clients", client_ports_overflows(r->client_ports) + client_ports_overflows(r->plain_client_ports), "targets",
             r->stats.outer_overflows);
 }
 
@@ -152,13 +163,13 @@ static void status(void *ctx, struct json *j)
     json_object_begin(j, "load");
     json_put_u64(j, "associations", r->stats.associations);
     json_put_u64(j, "used", r->stats.used);
-    json_put_u64(j, "client_ports", client_ports_count(r->client_ports));
+    json_put_u64(j, "client_ports", open_ports(r));
     json_put_u64(j, "outer_sockets", r->stats.outer_sockets);
     json_put_u64(j, "descriptors", boot_descriptors_open());
     json_object_end(j);
     json_object_begin(j, "limits");
     json_put_u64(j, "associations", r->base.capacity);
-    json_put_u64(j, "client_ports", client_ports_max(r->client_ports));
+    json_put_u64(j, "client_ports", most_ports(r));
     json_put_u64(j, "descriptors", boot_descriptor_limit());
     json_object_end(j);
 }
@@ -193,6 +204,8 @@ static void put_association(const struct n2_grant *g, const struct relay *r, str
     json_put_str(j, "server", n2_grant_server_id(g));
     json_put_addr(j, "client", &a->claim.client);
     json_put_addr(j, "bound", &g->bound);
+    if (a->transparent)
+        json_put_addr(j, "target", &a->target[0]);
     json_put_str(j, "engine", a->relay->engine->ops->name);
     json_put_u64(j, "idle_ms", loop_now(r->loop) - a->last_activity);
     json_put_u64(j, "peers", a->peers.count);

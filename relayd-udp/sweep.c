@@ -10,8 +10,11 @@ static void on_sweep(struct wheel_timer *t)
     uint64_t rest = r->config.port_rest_ms;
 
     fragments_expire(r);
+    uint64_t unused = rest > PORT_UNUSED_MS ? rest : PORT_UNUSED_MS;
     ports_sweep(r->ports, udp_now(r));
-    client_ports_sweep(r->client_ports, rest > PORT_UNUSED_MS ? rest : PORT_UNUSED_MS);
+    ports_sweep(r->plain_ports, udp_now(r));
+    client_ports_sweep(r->client_ports, unused);
+    client_ports_sweep(r->plain_client_ports, unused);
     loop_timer_start(r->base.loop, &r->sweep, SWEEP_MS);
 }
 

@@ -52,8 +52,8 @@ struct udp_relay {
     struct relay base; /* first: N2's service and the pages get it */
     struct udp_config config;
     struct engine *engine;
-    struct ports *ports;
-    struct client_ports *client_ports;
+    struct ports *ports, *plain_ports; /* for UDP ASSOCIATE, for TRANSPARENT */
+    struct client_ports *client_ports, *plain_client_ports;
     uint32_t client_sockets; /* at most */
     struct policies policies;
     struct routes *routes;

@@ -237,11 +237,17 @@ static const struct n2_assoc_ops control_ops = {
     .lost = on_lost,
 };
 
+/* Where each packet is judged; a TRANSPARENT one was judged once, as a connection is. */
+static bool has_rules(const struct association *a)
+{
+    return a->control != NULL && a->n2.kind == N2_UDP;
+}
+
 void control_refresh_all(struct server *s)
 {
     LIST_FOREACH (node, &s->associations) {
         struct association *a = LIST_ENTRY(node, struct association, node);
-        if (a->control != NULL && !a->control->closed)
+        if (has_rules(a) && !a->control->closed)
             n2_assoc_stale(&a->n2);
     }
 }
@@ -269,7 +275,7 @@ void control_start(struct association *a, int fd, const struct addr *bound, size
     a->control = k;
     a->n2.ops = &control_ops;
     s->stats.controls++;
-    if (a->generation != s->generation)
+    if (has_rules(a) && a->generation != s->generation)
         n2_assoc_stale(&a->n2); /* a reload came while it was being opened */
     if (swallow(k, sent_ahead))
         close_by(k, CONTROL_DATA);

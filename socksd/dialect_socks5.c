@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "shared/socks/socks5.h"
+#include "shared/socks/socks5_transparent.h"
 #include "shared/socks/socks5_userpass.h"
 #include "socksd/dialect_impl.h"
 
@@ -94,9 +95,33 @@ void dialect_socks5_authenticated(struct dialect *d, bool ok, const char *why)
         dialect_close(d, why);
 }
 
+/* draft-lucioni-a-socks-transparent-proxy-method-00, section 3.1. */
+static size_t transparent(struct dialect *d, const uint8_t *in, size_t len)
+{
+    struct socks5_transparent said;
+    int taken = socks5_transparent_decode(in, len, &said);
+
+    if (taken < 0)
+        dialect_reject_bad(d, taken);
+    if (taken <= 0)
+        return 0;
+    d->request = (struct request){
+        .version = SOCKS5_VERSION,
+        .command = SOCKS_TRANSPARENT,
+        .dest = said.dest,
+        .ptcl = said.protocol,
+        .source = said.source,
+    };
+    dialect_ask(d);
+    return (size_t)taken;
+}
+
 size_t dialect_socks5_request(struct dialect *d, const uint8_t *in, size_t len)
 {
     struct socks5_request said;
+
+    if (len >= 2 && in[0] == SOCKS5_VERSION && in[1] == SOCKS_TRANSPARENT)
+        return transparent(d, in, len);
     int taken = socks5_request_decode(in, len, &said);
 
     if (taken < 0)

@@ -259,7 +259,7 @@ static bool serves(const struct n2_client *c, enum n2_kind kind)
            (n2_client_info(c)->kinds & (1u << kind)) != 0;
 }
 
-struct n2_client *relays_choose(struct relays *r, enum n2_kind kind, uint64_t tried)
+struct n2_client *relays_choose(struct relays *r, enum n2_kind kind, uint32_t ptcl, uint64_t tried)
 {
     struct placement_candidate candidates[RELAYS_MAX];
     uint32_t random[2] = {0, 0};
@@ -268,7 +268,8 @@ struct n2_client *relays_choose(struct relays *r, enum n2_kind kind, uint64_t tr
         const struct relay_entry *e = &r->entries[i];
         const struct n2_load *load = n2_client_load(e->client);
         candidates[i] = (struct placement_candidate){
-            .serves = serves(e->client, kind) && !(tried & (UINT64_C(1) << i)),
+            .serves = serves(e->client, kind) && n2_client_serves(e->client, kind, ptcl) &&
+                      !(tried & (UINT64_C(1) << i)),
             .held = load->associations,
             .recent = e->placed - e->reported,
             .capacity = n2_client_info(e->client)->capacity,
@@ -297,11 +298,11 @@ const char *relays_name(const struct n2_client *c)
     return n2_client_known(c) ? n2_client_info(c)->id : n2_client_url(c);
 }
 
-bool relays_may_serve(const struct relays *r, enum n2_kind kind)
+bool relays_may_serve(const struct relays *r, enum n2_kind kind, uint32_t ptcl)
 {
     for (size_t i = 0; i < r->count; i++) {
         const struct n2_client *c = r->entries[i].client;
-        if (!n2_client_known(c) || (n2_client_info(c)->kinds & (1u << kind)) != 0)
+        if (!n2_client_known(c) || n2_client_serves(c, kind, ptcl))
             return true;
     }
     return false;

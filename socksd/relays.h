@@ -18,11 +18,12 @@ void relays_stop_children(struct server *s, void (*gone)(void *arg), void *arg);
 void relays_close(struct relays *r);
 
 /* A relay for this kind, or NULL. tried: bit per relay that has been tried (by relays_bit). */
-struct n2_client *relays_choose(struct relays *r, enum n2_kind kind, uint64_t tried);
+struct n2_client *relays_choose(struct relays *r, enum n2_kind kind, uint32_t ptcl,
+                                uint64_t tried);
 uint64_t relays_bit(const struct relays *r, const struct n2_client *c);
 const char *relays_name(const struct n2_client *c);
 /* Some relay, ready or not, is or may be of this kind: waiting can help. */
-bool relays_may_serve(const struct relays *r, enum n2_kind kind);
+bool relays_may_serve(const struct relays *r, enum n2_kind kind, uint32_t ptcl);
 /* At least one is ready; otherwise the reason is put into reason. */
 bool relays_ready(const struct relays *r, char *reason, size_t cap);
 

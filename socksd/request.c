@@ -18,10 +18,25 @@ static bool normalise_name(struct dest *dest)
     return true;
 }
 
+static bool normalise(struct dest *dest)
+{
+    if (dest->name[0] != '\0' && !normalise_name(dest))
+        return false;
+    dest->addr = addr_unmap(&dest->addr);
+    return true;
+}
+
+/* A target without a port, or that is no address, cannot be sent to. */
+static bool is_exact(const struct dest *dest)
+{
+    return dest->addr.port != 0 && (dest->name[0] != '\0' || !addr_is_any(&dest->addr));
+}
+
 bool request_normalise(struct request *r)
 {
-    if (r->dest.name[0] != '\0' && !normalise_name(&r->dest))
+    if (!normalise(&r->dest))
         return false;
-    r->dest.addr = addr_unmap(&r->dest.addr);
+    if (r->command == SOCKS_TRANSPARENT)
+        return normalise(&r->source) && is_exact(&r->dest);
     return r->command != SOCKS_CONNECT || r->dest.addr.port != 0;
 }

@@ -54,7 +54,7 @@ enum control_end { CONTROL_ENDS(CONTROL_END_ENUM) CONTROL_END_COUNT };
 #undef CONTROL_END_ENUM
 const char *control_end_name(enum control_end end);
 
-enum { COMMANDS = 4, VERSIONS = 6 };
+enum { COMMANDS = 5, VERSIONS = 6 };
 
 struct server_stats {
     uint64_t accepted, accept_pauses, accept_errors;

@@ -61,6 +61,7 @@ struct session {
     const struct listener_keys *keys; /* of its listener */
     struct wheel_timer timer; /* the deadline of the state */
     struct addr client, listener;
+    struct addr source; /* TRANSPARENT: where the client's packets come from; port 0: to be learned */
     struct addr via, reached; /* said by a header: the balancer that client came through, and where
                                  client had connected to; no family without */
     uint64_t started, request_until;
@@ -131,6 +132,7 @@ struct session_audit_text {
     char listener[ADDR_TEXT_MAX], via[ADDR_TEXT_MAX];
     char rule[12];
     char version[12];
+    char ptcl[4];
 };
 size_t session_audit(const struct session *x, struct session_audit_text *text,
                      struct n2_audit audit[SESSION_AUDIT]);

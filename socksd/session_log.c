@@ -21,6 +21,10 @@ size_t session_audit(const struct session *x, struct session_audit_text *t,
     audit[n++] = (struct n2_audit){"command", socks_command_name(r->command)};
     audit[n++] = (struct n2_audit){"destination", t->destination};
     audit[n++] = (struct n2_audit){"version", t->version};
+    if (r->command == SOCKS_TRANSPARENT) {
+        snprintf(t->ptcl, sizeof(t->ptcl), "%u", r->ptcl);
+        audit[n++] = (struct n2_audit){"ptcl", t->ptcl};
+    }
     audit[n++] = (struct n2_audit){"listener", t->listener};
     audit[n++] = (struct n2_audit){"rule", t->rule};
     if (x->via.family != ADDR_NONE)

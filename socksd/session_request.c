@@ -26,9 +26,19 @@ static enum n2_kind kind_of(const struct session *x)
         [SOCKS_CONNECT] = N2_CONNECT,
         [SOCKS_BIND] = N2_BIND,
         [SOCKS_UDP_ASSOCIATE] = N2_UDP,
+        [SOCKS_TRANSPARENT] = N2_TRANSPARENT,
     };
 
     return kinds[x->dialect.request.command];
+}
+
+static uint32_t ptcl_of(const struct session *x)
+{
+    enum n2_kind kind = kind_of(x);
+
+    if (kind == N2_TRANSPARENT)
+        return x->dialect.request.ptcl;
+    return kind == N2_UDP ? IPPROTO_UDP : IPPROTO_TCP;
 }
 
 static struct rules_subject subject_of(const struct session *x)
@@ -74,7 +84,8 @@ static void judge_addresses(struct session *x, const struct addr *addrs, size_t 
         x->rule = r.rule;
         if (r.verdict != RULES_ALLOW) {
             *ret_why = r.why;
-        } else if (subject.command == SOCKS_CONNECT && is_own_listener(x->server, &addrs[i])) {
+        } else if ((subject.command == SOCKS_CONNECT || subject.command == SOCKS_TRANSPARENT) &&
+                   is_own_listener(x->server, &addrs[i])) {
             *ret_why = "own_listener";
         } else {
             x->destinations[x->destination_count++] = addrs[i];
@@ -132,7 +143,8 @@ static void resolve_name(struct session *x)
     struct addr known[SESSION_DESTINATIONS_MAX];
     size_t count = 0;
 
-    sm_move(&x->sm, SESSION_RESOLVING);
+    if (x->sm.state != SESSION_RESOLVING)
+        sm_move(&x->sm, SESSION_RESOLVING);
     if (resolver_cached(x->server->resolver, dest->name, known, SESSION_DESTINATIONS_MAX, &count)) {
         for (size_t i = 0; i < count; i++)
             known[i].port = dest->addr.port;
@@ -143,6 +155,61 @@ static void resolve_name(struct session *x)
         return;
     }
     x->resolving = resolve_start(x->server->resolver, dest->name, dest->addr.port, on_resolved, x);
+    if (x->resolving == NULL)
+        fail_name(x, RESOLVE_BUSY);
+}
+
+static void go_to_destination(struct session *x)
+{
+    const struct dest *dest = &x->dialect.request.dest;
+
+    if (dest->name[0] != '\0')
+        resolve_name(x);
+    else
+        decide(x, &dest->addr, 1);
+}
+
+/* ---- TRANSPARENT ---- */
+
+/* Packets may come from the client itself only: else third parties could be made clients of the relay
+ * (PROTOCOL C11). */
+static void take_source(struct session *x, bool own)
+{
+    x->source = x->client;
+    x->source.port = x->dialect.request.source.addr.port;
+    if (own)
+        go_to_destination(x);
+    else
+        session_fail(x, REPLY_DENIED, "foreign_source");
+}
+
+static void on_source_resolved(void *arg, enum resolve_status status, const struct addr *addrs,
+                               size_t count)
+{
+    struct session *x = arg;
+    bool own = false;
+
+    x->resolving = NULL;
+    if (status != RESOLVE_OK) {
+        fail_name(x, status);
+        return;
+    }
+    for (size_t i = 0; i < count; i++)
+        own |= addr_ip_equal(&addrs[i], &x->client);
+    take_source(x, own);
+}
+
+/* Zeros stand for the client's own address; a name has to lead to it. */
+static void check_source(struct session *x)
+{
+    const struct dest *source = &x->dialect.request.source;
+
+    if (source->name[0] == '\0') {
+        take_source(x, addr_is_any(&source->addr) || addr_ip_equal(&source->addr, &x->client));
+        return;
+    }
+    sm_move(&x->sm, SESSION_RESOLVING);
+    x->resolving = resolve_start(x->server->resolver, source->name, 0, on_source_resolved, x);
     if (x->resolving == NULL)
         fail_name(x, RESOLVE_BUSY);
 }
@@ -185,8 +252,11 @@ void session_request(struct session *x)
 
     x->request_until = loop_now(s->loop) + s->config.timeouts.connect_ms;
     x->refusal = REPLY_OVERLOADED;
-    if (!relays_may_serve(s->relays, kind_of(x))) {
-        session_fail(x, REPLY_COMMAND_UNSUPPORTED, "no_relay_for_command");
+    if (!relays_may_serve(s->relays, kind_of(x), ptcl_of(x))) {
+        if (r->command == SOCKS_TRANSPARENT)
+            session_fail(x, REPLY_PROTOCOL_UNSUPPORTED, "no_relay_for_protocol");
+        else
+            session_fail(x, REPLY_COMMAND_UNSUPPORTED, "no_relay_for_command");
         return;
     }
     struct rules_result verdict = rules_judge_request(s->config.rules, &subject, &r->dest);
@@ -200,11 +270,10 @@ void session_request(struct session *x)
         associate(x);
         return;
     }
-    if (r->dest.name[0] != '\0') {
-        resolve_name(x);
-        return;
-    }
-    decide(x, &r->dest.addr, 1);
+    if (r->command == SOCKS_TRANSPARENT)
+        check_source(x);
+    else
+        go_to_destination(x);
 }
 
 /* ---- placement ---- */
@@ -226,7 +295,7 @@ static void place(struct session *x)
     struct n2_client *relay = NULL;
 
     if (x->tries < TRIES_MAX && time_left(x) > 0)
-        relay = relays_choose(s->relays, kind_of(x), x->tried);
+        relay = relays_choose(s->relays, kind_of(x), ptcl_of(x), x->tried);
     if (relay != NULL) {
         if (!open_at(x, relay))
             session_fail(x, REPLY_OVERLOADED, "no_memory");
@@ -328,7 +397,7 @@ static void on_opened(struct n2_assoc *n, const struct n2_open_answer *o)
     struct session *x = association_of(n)->session;
     uint8_t reply[DIALECT_OUT_MAX];
 
-    if (n->kind == N2_UDP) {
+    if (N2_OUT_OF_BAND(n->kind)) {
         keep_control(x, &o->bound);
         return;
     }
@@ -502,7 +571,7 @@ static bool open_at(struct session *x, struct n2_client *relay)
     struct session_audit_text text;
     struct n2_open o = {
         .kind = kind_of(x),
-        .ptcl = kind_of(x) == N2_UDP ? IPPROTO_UDP : IPPROTO_TCP,
+        .ptcl = ptcl_of(x),
         .client = x->client,
         .destinations = x->destinations,
         .destination_count = x->destination_count,
@@ -517,6 +586,12 @@ static bool open_at(struct session *x, struct n2_client *relay)
         session_client_local(x, &o.client_local);
         o.limits.connect_ms = (uint32_t)t->bind_ms;
         o.bind.port = x->any_port ? 0 : r->dest.addr.port;
+    }
+    if (o.kind == N2_TRANSPARENT) {
+        session_client_local(x, &o.client_local);
+        o.client = x->source;
+        o.destination_count = 1; /* the relay is bound to it, so one is chosen here */
+        o.limits.connect_ms = (uint32_t)t->connect_ms;
     }
     sm_move(&x->sm, SESSION_OPENING);
     x->tries++;

@@ -6,7 +6,7 @@
  *   users     the authenticated name is one of these
  *   groups    ... is a member of one of these
  *   from      the client's address is in one of these networks
- *   commands  connect, bind, udp-associate
+ *   commands  connect, bind, udp-associate, transparent
  *   to        the destination is one of these names ("example.net" itself, "*.example.net" for all
  *             that lies under it, at any depth), or its address is in one of these networks
  *   ports     of the destination

@@ -113,13 +113,13 @@ int rule_add_group(struct rule *r, const char *const *members, size_t count, str
 
 int rule_add_command(struct rule *r, const char *text, struct err *e)
 {
-    for (int c = SOCKS_CONNECT; c <= SOCKS_UDP_ASSOCIATE; c++)
+    for (int c = SOCKS_CONNECT; c <= SOCKS_TRANSPARENT; c++)
         if (strcmp(text, socks_command_name((enum socks_command)c)) == 0) {
             r->commands |= 1u << c;
             r->matchers |= RULE_COMMANDS;
             return 0;
         }
-    return err_set(e, "not a command; the commands are connect, bind and udp-associate");
+    return err_set(e, "not a command; the commands are connect, bind, udp-associate and transparent");
 }
 
 void rule_unmap(struct prefix *p)

@@ -19,6 +19,7 @@
     X(REPLY_TIMED_OUT,           timed_out,             0x06, 91, "timed out")                     \
     X(REPLY_COMMAND_UNSUPPORTED, command_unsupported,   0x07, 91, "command not supported")         \
     X(REPLY_ADDRESS_UNSUPPORTED, address_unsupported,   0x08, 91, "address type not supported")    \
+    X(REPLY_PROTOCOL_UNSUPPORTED, protocol_unsupported, 0x09, 91, "protocol not supported")        \
     X(REPLY_OVERLOADED,          overloaded,            0x01, 91, "no relay could take it")
 /* clang-format on */
 
