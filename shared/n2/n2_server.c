@@ -177,6 +177,20 @@ static bool is_forgettable(const struct n2_grant *g)
     return g->state == N2_GRANT_DEAD && (c == N2_BAD || c == N2_UNSUPPORTED || c == N2_FULL);
 }
 
+/* NULL: refused. */
+static struct n2_owner *take_owner(struct n2_server *s, struct n2_session *x,
+                                   const struct n2_call *c)
+{
+    const struct n2_open *o = c->u.open;
+    bool no_memory;
+    struct n2_owner *owner =
+        n2_owners_add(&x->owners, o->owner, &o->client, s->config.owner_quota, &no_memory);
+
+    if (owner == NULL)
+        put_refusal(s, c, N2_FULL, no_memory ? "memory" : "associations of this owner");
+    return owner;
+}
+
 static void take_open(struct n2_server *s, struct n2_session *x, const struct n2_call *c)
 {
     const struct n2_open *o = c->u.open;
@@ -201,11 +215,16 @@ static void take_open(struct n2_server *s, struct n2_session *x, const struct n2
         put_refusal(s, c, N2_FULL, "associations");
         return;
     }
+    struct n2_owner *owner = take_owner(s, x, c);
+    if (owner == NULL)
+        return;
     struct n2_grant *g = n2_grant_new(x, o->association, c->id, o->kind);
     if (g == NULL) {
+        n2_owners_remove(&x->owners, owner);
         put_refusal(s, c, N2_FULL, "memory");
         return;
     }
+    g->owner = owner;
     g->in_call = true;
     s->service->open(s->arg, g, o);
     g->in_call = false;

@@ -30,7 +30,8 @@ struct n2_grant {
     struct idmap_node node; /* node.id: the association */
     struct list in_session;
     struct n2_session *session;
-    void *impl; /* the service's */
+    struct n2_owner *owner; /* counted; NULL for what never lived, and the dead */
+    void *impl;             /* the service's */
     uint64_t call_id, server_epoch, forget_at;
     uint32_t revision;
     uint8_t kind;  /* enum n2_kind */
@@ -82,6 +83,8 @@ struct n2_server_config {
     const struct addr *protect; /* our listeners */
     size_t protect_count;
     uint32_t capacity, quota, lease_ms;
+    uint32_t owner_quota; /* associations of one owner (without one: of one client address) of a
+                             server; 0: no bound */
 };
 
 /* Listens. config is copied, but for relay_id, kinds, ptcls and the names of engines, which must live

@@ -59,6 +59,7 @@ struct n2_session *n2_session_new(struct n2_server *s, const char *id, uint64_t 
     x->epoch = epoch;
     memcpy(x->id, id, strlen(id) + 1);
     idmap_init(&x->grants);
+    n2_owners_init(&x->owners);
     list_init(&x->live);
     list_init(&x->tombstones);
     wheel_timer_init(&x->lease, on_lease_end);
@@ -81,6 +82,7 @@ void n2_session_free(struct n2_session *x)
     loop_timer_stop(s->loop, &x->parked_until);
     loop_unpost(&x->answer_watch);
     idmap_fini(&x->grants);
+    n2_owners_fini(&x->owners);
     free(x->events.slots);
     list_remove(&x->node);
     s->session_count--;

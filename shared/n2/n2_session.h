@@ -4,6 +4,7 @@
 
 #include "shared/n2/n2_codec.h"
 #include "shared/n2/n2_link.h"
+#include "shared/n2/n2_owners.h"
 #include "shared/n2/n2_server.h"
 
 enum {
@@ -40,6 +41,7 @@ struct n2_session {
     uint64_t acked;
     bool leased;
     struct wheel_timer lease;
+    struct n2_owners owners;
     struct idmap grants;    /* tombstones included */
     struct list live;       /* struct n2_grant.in_session */
     struct list tombstones; /* oldest first */

@@ -178,6 +178,7 @@ static int open_n2(struct relay *r, struct err *e)
         .capacity = r->capacity,
         .quota =
             c->n2.quota != 0 && c->n2.quota < r->capacity ? (uint32_t)c->n2.quota : r->capacity,
+        .owner_quota = (uint32_t)c->n2.owner_quota,
         .lease_ms = (uint32_t)c->n2.lease_ms,
     };
     return n2_server_open(r->loop, &config, p->service, r, &r->n2, e);

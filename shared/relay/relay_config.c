@@ -20,6 +20,10 @@ static const struct schema_key n2_keys[] = {
                .max = 600000, .help = "How long a silent control server is believed in."),
     SCHEMA_KEY("quota", UINT, struct relay_n2_keys, quota, .preset = "0", .max = 16000000,
                .help = "Associations of one control server at most; 0: as many as of all."),
+    SCHEMA_KEY("owner-quota", UINT, struct relay_n2_keys, owner_quota, .preset = "0",
+               .max = 16000000,
+               .help = "Associations of one user of a control server at most, or without users of one "
+                       "client address; 0: no bound."),
     {0},
 };
 

@@ -30,7 +30,7 @@ struct relay_n2_keys {
     bool insecure;
     SCHEMA_ITEMS(uint64_t) uids;
     uint64_t lease_ms;
-    uint64_t quota;
+    uint64_t quota, owner_quota;
 };
 
 struct relay_legs_keys {
