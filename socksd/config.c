@@ -148,7 +148,7 @@ static const struct schema_key timeout_keys[] = {
     SCHEMA_KEY("bind", DURATION, struct timeout_keys, bind_ms, .preset = "2m", .min = 100,
                .max = 1200000, .help = "How long BIND waits for its peer."),
     SCHEMA_KEY("idle", DURATION, struct timeout_keys, idle_ms, .preset = "0", .max = 604800000,
-               .help = "A stream without an octet for so long is ended; 0: as the relay has it."),
+               .help = "A stream or association without an octet for so long is ended; 0: as the relay has it."),
     SCHEMA_KEY("drain", DURATION, struct timeout_keys, drain_ms, .preset = "10m",
                .help = "After SIGTERM, what runs in us and our children gets so long; 0: no limit."),
     {0},
