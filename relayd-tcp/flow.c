@@ -8,6 +8,7 @@
 #include "shared/base/log.h"
 #include "shared/n2/n2_audit.h"
 #include "shared/net/sockopt.h"
+#include "shared/relay/protect.h"
 
 enum {
     ATTACH_MIN_MS = 10000,
@@ -20,11 +21,13 @@ enum {
 
 static const struct sm_state states[] = {
     [FLOW_NEW] = {"new", SM_TO(FLOW_DIALING) | SM_TO(FLOW_LISTENING) | SM_TO(FLOW_PARKED) |
-                             SM_TO(FLOW_GONE)},
+                             SM_TO(FLOW_AWAITING) | SM_TO(FLOW_GONE)},
     [FLOW_DIALING] = {"dialing", SM_TO(FLOW_PARKED) | SM_TO(FLOW_GONE)},
     [FLOW_LISTENING] = {"listening", SM_TO(FLOW_PARKED) | SM_TO(FLOW_GONE)},
     [FLOW_PARKED] = {"parked", SM_TO(FLOW_RELAYING) | SM_TO(FLOW_GONE)},
-    [FLOW_RELAYING] = {"relaying", SM_TO(FLOW_GONE)},
+    [FLOW_AWAITING] = {"awaiting", SM_TO(FLOW_REACHING) | SM_TO(FLOW_RELAYING) | SM_TO(FLOW_GONE)},
+    [FLOW_REACHING] = {"reaching", SM_TO(FLOW_AWAITING) | SM_TO(FLOW_RELAYING) | SM_TO(FLOW_GONE)},
+    [FLOW_RELAYING] = {"relaying", SM_TO(FLOW_AWAITING) | SM_TO(FLOW_GONE)},
     [FLOW_GONE] = {"gone", 0},
 };
 
@@ -35,11 +38,19 @@ const char *flow_state_name(const struct flow *f)
 
 void flow_counters(const struct flow *f, struct n2_counters *ret)
 {
+    const struct transparent *t = f->transparent;
+    uint64_t since = t != NULL ? t->opened : f->started;
+
     *ret = (struct n2_counters){
-        .octets_up = f->stream.dir[0].octets,
-        .octets_down = f->stream.dir[1].octets,
-        .duration_ms = loop_now(f->relay->base.loop) - f->started,
+        .octets_up = f->stream.dir[0].octets + (t != NULL ? t->before[0] : 0),
+        .octets_down = f->stream.dir[1].octets + (t != NULL ? t->before[1] : 0),
+        .duration_ms = loop_now(f->relay->base.loop) - since,
     };
+}
+
+bool flow_forbids(const struct tcp_relay *r, const struct addr *to)
+{
+    return protect_forbids(&r->base, to) || accept_ports_own(r->accept_ports, to);
 }
 
 /* ---- the record ---- */
@@ -72,6 +83,7 @@ static void flow_free(struct loop_grave *g)
 {
     struct flow *f = LIST_ENTRY(g, struct flow, grave);
 
+    free(f->transparent);
     free(f->audit);
     free(f);
 }
@@ -94,11 +106,17 @@ static void let_go(struct flow *f)
     case FLOW_PARKED:
         close(f->target_fd);
         break;
+    case FLOW_REACHING:
+        dial_cancel(f->dial);
+        break;
     case FLOW_RELAYING: /* the stream has closed its sockets */
+    case FLOW_AWAITING:
     case FLOW_NEW:
     case FLOW_GONE:
         break;
     }
+    if (f->transparent != NULL)
+        flow_transparent_let_go(f);
 }
 
 void flow_finish(struct flow *f, const struct n2_refusal *refused, enum n2_end why)
@@ -112,10 +130,9 @@ void flow_finish(struct flow *f, const struct n2_refusal *refused, enum n2_end w
     loop_timer_stop(r->base.loop, &f->timer);
     flow_counters(f, &c);
     r->stats.flows--;
-    if (relayed) {
+    r->stats.attached -= relayed;
+    if (relayed && f->transparent == NULL)
         log_access(f, why);
-        r->stats.attached--;
-    }
     if (refused != NULL) {
         relay_counts_refused(&r->base.counts, refused);
         n2_grant_refused(f->grant, refused->code, refused->cause, refused->text);
@@ -179,11 +196,15 @@ static void on_timer(struct wheel_timer *t)
     case FLOW_PARKED:
         flow_end(f, N2_END_ATTACH_TIMEOUT);
         break;
+    case FLOW_AWAITING:
+        flow_check_waiting(f);
+        break;
     case FLOW_RELAYING:
         check_idle(f);
         break;
     case FLOW_NEW:
     case FLOW_DIALING:
+    case FLOW_REACHING:
     case FLOW_GONE:
         break;
     }
@@ -237,24 +258,39 @@ static void service_open(void *arg, struct n2_grant *g, const struct n2_open *o)
         flow_finish(f, &unsupported, N2_END_NONE);
     } else if (o->kind == N2_BIND) {
         flow_open_bind(f, o);
+    } else if (o->kind == N2_TRANSPARENT) {
+        flow_open_transparent(f, o);
     } else {
         flow_open_connect(f, o);
     }
+}
+
+static void service_end(void *arg, struct n2_grant *g, enum n2_end why)
+{
+    struct flow *f = g->impl;
+    (void)arg;
+
+    if (f->sm.state == FLOW_RELAYING)
+        stream_cut(&f->stream);
+    flow_end(f, why);
 }
 
 static bool service_update(void *arg, struct n2_grant *g, const struct n2_update *u,
                            struct n2_refusal *ret)
 {
     struct flow *f = g->impl;
-    (void)arg;
 
     if (u->rules != NULL) {
         *ret = (struct n2_refusal){N2_BAD, N2_CAUSE_NONE, "rules without datagrams"};
         return false;
     }
     set_limits(f, &u->limits);
-    f->stream.octet_limit = u->limits.octets;
-    if (f->sm.state == FLOW_RELAYING)
+    f->stream.octet_limit = flow_octet_limit(f);
+    if (f->transparent != NULL && f->sm.state != FLOW_AWAITING && flow_used_up(f))
+        service_end(arg, g, N2_END_LIMIT);
+    else if (f->sm.state == FLOW_AWAITING)
+        flow_check_waiting(f);
+    else if (f->sm.state == FLOW_RELAYING)
         check_idle(f);
     return true;
 }
@@ -271,6 +307,8 @@ static void on_stream_end(struct stream *s, enum stream_end why)
     };
     struct flow *f = LIST_ENTRY(s, struct flow, stream);
 
+    if (f->transparent != NULL && flow_waits_again(f, why))
+        return;
     if (why != STREAM_CUT)
         flow_end(f, ends[why]);
     else if (f->timer.due == 0)
@@ -278,10 +316,24 @@ static void on_stream_end(struct stream *s, enum stream_end why)
     /* Otherwise service_end cut it and says why. */
 }
 
+void flow_relay(struct flow *f, const struct stream_start *with)
+{
+    struct tcp_relay *r = f->relay;
+
+    sm_move(&f->sm, FLOW_RELAYING);
+    r->stats.attached++;
+    f->started = loop_now(r->base.loop);
+    f->kept_alive = false;
+    hot_init(&f->stream.leg[0], stream_on_client);
+    hot_init(&f->stream.leg[1], stream_on_target);
+    loop_timer_start(r->base.loop, &f->timer, next_check(f, f->limits.idle_ms));
+    stream_start(&f->stream, r->pump, with, on_stream_end);
+}
+
 static void service_attach(void *arg, struct n2_grant *g, const struct n2_attach *a, int fd)
 {
-    struct tcp_relay *r = arg;
     struct flow *f = g->impl;
+    (void)arg;
 
     if (fd < 0) {
         flow_end(f, N2_END_RELAY_ERROR);
@@ -296,23 +348,7 @@ static void service_attach(void *arg, struct n2_grant *g, const struct n2_attach
         .to_target_len = a->to_target_len,
         .octet_limit = f->limits.octets,
     };
-    sm_move(&f->sm, FLOW_RELAYING);
-    r->stats.attached++;
-    f->started = loop_now(r->base.loop);
-    hot_init(&f->stream.leg[0], stream_on_client);
-    hot_init(&f->stream.leg[1], stream_on_target);
-    loop_timer_start(r->base.loop, &f->timer, next_check(f, f->limits.idle_ms));
-    stream_start(&f->stream, r->pump, &with, on_stream_end);
-}
-
-static void service_end(void *arg, struct n2_grant *g, enum n2_end why)
-{
-    struct flow *f = g->impl;
-    (void)arg;
-
-    if (f->sm.state == FLOW_RELAYING)
-        stream_cut(&f->stream);
-    flow_end(f, why);
+    flow_relay(f, &with);
 }
 
 static void service_counters(void *arg, const struct n2_grant *g, struct n2_counters *ret)
@@ -330,6 +366,7 @@ static void service_load(void *arg, struct n2_load *ret)
         .associations = held,
         .capacity = r->base.capacity,
         .descriptors_free = (r->base.capacity > held ? r->base.capacity - held : 0) * 2,
+        .ports_free = accept_ports_max(r->accept_ports) - accept_ports_count(r->accept_ports),
     };
 }
 

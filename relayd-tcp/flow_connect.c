@@ -4,9 +4,8 @@
 
 #include "relayd-tcp/flow.h"
 #include "shared/net/sockaddr.h"
-#include "shared/relay/protect.h"
 
-static struct n2_refusal refusal_of(int err)
+struct n2_refusal flow_refusal_of(int err)
 {
     switch (-err) {
     case ECONNREFUSED:
@@ -54,7 +53,7 @@ static void on_dialed(void *arg, int status, int fd, const struct addr *peer)
         on_connected(f, fd, peer);
         return;
     }
-    const struct n2_refusal r = refusal_of(status);
+    const struct n2_refusal r = flow_refusal_of(status);
     flow_finish(f, &r, N2_END_NONE);
 }
 
@@ -68,7 +67,7 @@ void flow_open_connect(struct flow *f, const struct n2_open *o)
 
     for (size_t i = 0; i < o->destination_count && n < DIAL_MAX; i++) {
         const struct addr *to = &o->destinations[i];
-        if (to->family != ADDR_NONE && to->port != 0 && !protect_forbids(&f->relay->base, to))
+        if (to->family != ADDR_NONE && to->port != 0 && !flow_forbids(f->relay, to))
             allowed[n++] = *to;
     }
     if (n == 0) {
@@ -100,7 +99,7 @@ void flow_open_connect(struct flow *f, const struct n2_open *o)
     } else if (rc == -EINPROGRESS) {
         sm_move(&f->sm, FLOW_DIALING);
     } else {
-        const struct n2_refusal r = refusal_of(rc);
+        const struct n2_refusal r = flow_refusal_of(rc);
         flow_finish(f, &r, N2_END_NONE);
     }
 }

@@ -16,17 +16,28 @@ static size_t engines(const struct relay *r, const char *ret[4])
     if (tcp_config_engine(config_of(r), TCP_SPLICE))
         ret[n++] = "splice";
     ret[n++] = "copy";
+    ret[n++] = "accept";
     return n;
 }
 
-/* Two descriptors each; pipes get at most a quarter of all: who has few descriptors copies. */
+static uint32_t at_most(uint32_t wanted, uint32_t most)
+{
+    return wanted < most ? wanted : most;
+}
+
+/* Two descriptors each; pipes get at most a quarter of all: who has few descriptors copies. So do
+ * the ports of TRANSPARENT. */
 static uint32_t capacity(const struct relay *r, uint32_t descriptors)
 {
     const struct tcp_config *c = config_of(r);
+    const struct schema_ports *shared = &c->transparent_ports;
     uint32_t pipes = tcp_config_engine(c, TCP_SPLICE) ? (uint32_t)c->pipes * 2 : 0;
+    uint32_t listeners = 2 * ((uint32_t)shared->last - shared->first + 1);
     uint32_t quarter = descriptors / 4;
 
-    return (descriptors - (pipes < quarter ? pipes : quarter)) / 2;
+    listeners = at_most(listeners, quarter);
+    ((struct tcp_relay *)(uintptr_t)r)->listeners_max = listeners;
+    return (descriptors - at_most(pipes, quarter) - listeners) / 2;
 }
 
 static int start(struct relay *r, struct err *e)
@@ -38,8 +49,19 @@ static int start(struct relay *r, struct err *e)
         .pipe_octets = (uint32_t)t->config.pipe_octets,
     };
 
+    const struct ports_config ports = {
+        .first = t->config.transparent_ports.first,
+        .last = t->config.transparent_ports.last,
+        .rest_ms = (uint32_t)t->config.port_rest_ms,
+        .unlocked_max = (uint32_t)t->config.unlocked,
+    };
+
     t->pump = stream_pump_new(r->loop, &pump);
-    return t->pump != NULL ? 0 : err_set(e, "out of memory");
+    t->ports = ports_new(&ports);
+    t->accept_ports = accept_ports_new(t, t->listeners_max);
+    if (t->pump == NULL || t->ports == NULL || t->accept_ports == NULL)
+        return err_set(e, "out of memory");
+    return 0;
 }
 
 static void reload(struct relay *r, struct relay_config *fresh)
@@ -49,18 +71,22 @@ static void reload(struct relay *r, struct relay_config *fresh)
 
 static void stop(struct relay *r)
 {
-    stream_pump_free(((struct tcp_relay *)r)->pump);
+    struct tcp_relay *t = (struct tcp_relay *)r;
+
+    accept_ports_free(t->accept_ports);
+    ports_free(t->ports);
+    stream_pump_free(t->pump);
 }
 
 int main(int argc, char **argv)
 {
-    static const enum n2_kind kinds[] = {N2_CONNECT, N2_BIND};
+    static const enum n2_kind kinds[] = {N2_CONNECT, N2_BIND, N2_TRANSPARENT};
     static const uint32_t ptcls[] = {IPPROTO_TCP};
     static const struct relay_program program = {
         .name = "relayd-tcp",
         .summary = "Moves TCP for associations that a control server opens over N2.",
         .kinds = kinds,
-        .kind_count = 2,
+        .kind_count = 3,
         .ptcls = ptcls,
         .ptcl_count = 1,
         .schema = &tcp_schema,

@@ -26,6 +26,34 @@ static void put_associations(struct prom *p, const struct tcp_relay *r)
     prom_u64(p, NULL, s->bind_peers_refused);
 }
 
+static void put_accepts(struct prom *p, const struct tcp_relay *r)
+{
+    const struct accept_stats *s = accept_ports_stats(r->accept_ports);
+    struct ports_stats ports = ports_stats(r->ports);
+
+    prom_family(p, "relayd_transparent_active", PROM_GAUGE,
+                "TRANSPARENT associations held now: whether their client's port is known.");
+    prom_u64(p, PROM_LABELS({"state", "locked"}), ports.claims - ports.unlocked);
+    prom_u64(p, PROM_LABELS({"state", "unlocked"}), ports.unlocked);
+    prom_family(p, "relayd_accepted_total", PROM_COUNTER,
+                "Connections of clients of TRANSPARENT associations.");
+    prom_u64(p, NULL, s->accepted);
+    prom_family(p, "relayd_accepts_refused_total", PROM_COUNTER,
+                "Connections to their ports that were nobody's and were reset, by reason.");
+    for (int i = 0; i < ACCEPT_REFUSAL_COUNT; i++)
+        prom_u64(p, PROM_LABELS({"reason", accept_refusal_name((enum accept_refusal)i)}),
+                 s->refused[i]);
+    prom_family(p, "relayd_accept_errors_total", PROM_COUNTER,
+                "Times that no descriptor or memory was there to accept with.");
+    prom_u64(p, NULL, s->errors);
+    prom_family(p, "relayd_listeners", PROM_GAUGE, "Ports that such clients connect to, by state.");
+    prom_u64(p, PROM_LABELS({"state", "open"}), accept_ports_count(r->accept_ports));
+    prom_u64(p, PROM_LABELS({"state", "limit"}), accept_ports_max(r->accept_ports));
+    prom_family(p, "relayd_listeners_resting", PROM_GAUGE,
+                "Keys of ended associations that are not given out again yet.");
+    prom_u64(p, NULL, ports.resting);
+}
+
 static void put_engines(struct prom *p, const struct tcp_relay *r)
 {
     const struct stream_stats *s = stream_pump_stats(r->pump);
@@ -54,6 +82,7 @@ static void metrics(void *ctx, struct prom *p)
 
     relay_page_metrics(&r->base, p);
     put_associations(p, r);
+    put_accepts(p, r);
     put_engines(p, r);
 }
 
@@ -67,10 +96,12 @@ static void status(void *ctx, struct json *j)
     json_object_begin(j, "load");
     json_put_u64(j, "associations", r->stats.flows);
     json_put_u64(j, "attached", r->stats.attached);
+    json_put_u64(j, "listeners", accept_ports_count(r->accept_ports));
     json_put_u64(j, "descriptors", boot_descriptors_open());
     json_object_end(j);
     json_object_begin(j, "limits");
     json_put_u64(j, "associations", r->base.capacity);
+    json_put_u64(j, "listeners", accept_ports_max(r->accept_ports));
     json_put_u64(j, "descriptors", boot_descriptor_limit());
     json_put_u64(j, "pipes", r->config.pipes);
     json_object_end(j);

@@ -38,5 +38,6 @@ bool udp_config_engine(const struct udp_config *c, enum udp_engine engine);
 void udp_config_reload(struct udp_config *c, struct udp_config *fresh);
 /* What stays as it was then. */
 #define UDP_CONFIG_KEPT                                                                            \
-    "id, scheduler, n2, legs, status, bind, ports, engines, port-rest, unlocked, associations and resolver need " \
+    "id, scheduler, n2, legs, status, bind, ports, engines, port-rest, unlocked, associations "    \
+    "and resolver need "                                                                           \
     "a restart"

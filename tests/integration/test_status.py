@@ -85,7 +85,7 @@ def test_the_status_of_socksd(busy):
 def test_the_status_of_a_relay(busy):
     status = busy.relay.status()
     assert (status["program"], status["id"], status["state"]) == ("relayd-tcp", "relay-0", "ready")
-    assert status["engines"] == ["splice", "copy"]
+    assert status["engines"] == ["splice", "copy", "accept"]
     assert status["load"]["attached"] == 1
 
 
