@@ -608,6 +608,7 @@ def _restored(daemon):
         metrics = daemon.metrics()
         kept = 2 * sum(v for k, v in metrics.items() if k.startswith("relayd_pipes{"))
         kept += metrics.get('relayd_client_ports{state="open"}', 0)
+        kept += metrics.get('relayd_listeners{state="open"}', 0)
         return len(daemon.descriptors()) - kept <= daemon.at_rest
     with contextlib.suppress(AssertionError):
         return wait_until(restored, timeout=10)
