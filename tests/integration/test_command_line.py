@@ -89,6 +89,8 @@ def test_a_bad_file_is_refused_with_its_place(check, text, where, about):
     ("n2:\n  listen: [tcp://127.0.0.1:1]\n", "FILE:2:3"),
     ("legs:\n  listen: [tcp://x]\n", "FILE:2:12"),
     ("relay:\n  engines: [warp]\n", "FILE:2:13"),
+    ("relay:\n  protect: ['::1', '::ffff:127.0.0.0/104']\n", "FILE:2:20: protect: ::ffff:127.0.0.0/104 is IPv4"),
+    ("relay:\n  protect: ['::ffff:127.0.0.1']\n", "FILE:2:13: protect: ::ffff:127.0.0.1 is IPv4"),
     ("relays: []\n", "FILE:1:1"),
 ])
 def test_a_bad_file_of_a_relay_is_refused_with_its_place(check, text, where, relay):

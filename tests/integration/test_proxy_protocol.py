@@ -424,6 +424,7 @@ def test_datagrams_come_from_the_client_and_not_from_the_balancer(start, sockets
 @pytest.mark.parametrize("keys, about", [
     ({}, "from"), ({"from": []}, "empty"), ({"from": ["balancer.example"]}, "balancer.example"),
     ({"from": ["10.0.0.1/8"]}, "10.0.0.1/8"), ({"from": BALANCER}, "list"),
+    ({"from": [BALANCER, "::ffff:10.0.0.0/104"]}, "::ffff:10.0.0.0/104 is IPv4: write it so"),
     ({"from": [BALANCER], "timeout": "0"}, "timeout"), ({"from": [BALANCER], "timeout": "2m"}, "timeout"),
     ({"from": [BALANCER], "versions": [1]}, "versions"), (True, "proxy-protocol")])
 def test_a_configuration_that_is_refused(tmp_path, keys, about):

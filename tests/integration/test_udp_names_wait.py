@@ -107,6 +107,26 @@ def test_all_associations_together_have_so_much_memory(start, held, target):
         udp.exchange(b, target, large, name="four.example")
 
 
+def test_a_few_cannot_take_the_memory_that_another_needs(start, sockets, held, target):
+    """Nobody holds more than is left for others: 256 KiB have place for eight of these."""
+    system = udp_checks.begin(start, names=held, resolver=PATIENT, relay={"pending-memory": "256KiB"})
+    large = b"x" * 30000
+    with udp_checks.dropping(system.relay, name_queue=11):
+        for has in (4, 2, 1):
+            greedy = sockets.keep(udp.Association(system.address))
+            before = waiting(system.relay)
+            for _ in range(6):
+                greedy.send(("other.example", 9), large)
+            wait_for(system.relay, before + has)
+    with udp.Association(system.address) as a:
+        a.send(("four.example", target.getsockname()[1]), large)
+        wait_for(system.relay, 8)
+        held.let_go()
+        assert udp_checks.got(target) == large
+    wait_for(system.relay, 0)
+    assert system.relay.metric("relayd_names_bytes") == 0
+
+
 @pytest.fixture
 def closed_while_waiting(start, held, target):
     """The system behind that; the name server has answered since."""

@@ -50,6 +50,12 @@ static void on_refresh(struct n2_assoc *n)
     n2_assoc_update(n, &t->limits, t->rules);
 }
 
+static void on_refresh_refused(struct n2_assoc *n)
+{
+    told_of(n)->refresh_refused++;
+    assert_true(n2_assoc_finish(n));
+}
+
 static void on_ended(struct n2_assoc *n, enum n2_end why, const struct n2_counters *c)
 {
     struct told *t = told_of(n);
@@ -80,6 +86,7 @@ static const struct n2_assoc_ops ops = {
     .peer = on_peer,
     .locked = on_locked,
     .refresh = on_refresh,
+    .refresh_refused = on_refresh_refused,
     .ended = on_ended,
     .lost = on_lost,
     .leg_failed = on_leg_failed,

@@ -10,12 +10,13 @@
 
 enum { BENCH_PATIENCE_MS = 10000 };
 
-/* An association, and what it was told. */
+/* An association, and what it was told. When the relay refuses what refresh asked for, it is
+ * finished. */
 struct told {
     struct n2_assoc n2;
     struct client_bench *bench;
     struct told *next; /* of bench.told */
-    int opened, refused, locked, refreshed, ended, lost, leg_failed;
+    int opened, refused, locked, refreshed, refresh_refused, ended, lost, leg_failed;
     enum n2_end why;
     struct n2_counters counters;
     struct addr client;

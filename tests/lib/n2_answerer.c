@@ -145,13 +145,16 @@ static void answer_hello(struct answerer *a, struct n2_inbound *in, const struct
 
 static void answer_watch(struct answerer *a)
 {
-    const struct n2_answer answer = {
-        .id = a->watch_call,
-        .what = N2_WATCH,
-        .u.watch = {.events = a->events, .event_count = a->event_count, .last_seq = a->last_seq}};
+    bool gap = a->watch_after < a->last_dropped;
+    const struct n2_answer answer = {.id = a->watch_call,
+                                     .what = N2_WATCH,
+                                     .u.watch = {.events = a->events,
+                                                 .event_count = a->event_count,
+                                                 .last_seq = a->last_seq,
+                                                 .gap = gap}};
     struct buf b;
 
-    if (a->watch == NULL || a->event_count == 0)
+    if (a->watch == NULL || (a->event_count == 0 && !gap))
         return;
     buf_init(&b, N2_MESSAGE_MAX);
     n2_put_reply_head(&b, a->epoch, NULL);
@@ -171,6 +174,7 @@ static void take_watch(struct answerer *a, struct n2_inbound *in, const struct n
     memmove(a->events, a->events + heard, a->event_count * sizeof(a->events[0]));
     a->watch = in;
     a->watch_call = c->id;
+    a->watch_after = c->u.watch.after_seq;
     answer_watch(a);
 }
 
@@ -181,6 +185,14 @@ void answerer_event(struct answerer *a, const struct n2_event *e)
     a->events[a->event_count++].seq = ++a->last_seq;
     if (e->type == N2_EVENT_ENDED)
         answerer_forget(a, e->association);
+    answer_watch(a);
+}
+
+void answerer_drop_events(struct answerer *a, uint64_t count)
+{
+    a->last_seq += count;
+    a->last_dropped = a->last_seq;
+    a->event_count = 0;
     answer_watch(a);
 }
 

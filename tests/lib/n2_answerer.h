@@ -45,7 +45,7 @@ struct answerer {
     struct n2_inbound *held, *watch;
     uint8_t *held_bytes;
     size_t held_len;
-    uint64_t watch_call, last_seq;
+    uint64_t watch_call, watch_after, last_seq, last_dropped;
     struct n2_event events[ANSWERER_EVENTS_MAX];
     size_t event_count;
     struct n2_held open[ANSWERER_HELD_MAX];
@@ -65,6 +65,8 @@ void answerer_close(struct answerer *a);
 void answerer_answer_held(struct answerer *a);
 /* Told at once, or with the next Watch; its number is given here. */
 void answerer_event(struct answerer *a, const struct n2_event *e);
+/* So many events have happened that it cannot tell any more. */
+void answerer_drop_events(struct answerer *a, uint64_t count);
 /* The calls of a kind, all or of one association (NULL: all). */
 size_t answerer_count(const struct answerer *a, enum n2_what what, const uint8_t *association);
 /* The last one of a kind. There is one. */

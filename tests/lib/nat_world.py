@@ -42,7 +42,7 @@ def why_not():
     reason = netns.why_not()
     if reason:
         return reason
-    for tool in ("nft", "sysctl"):
+    for tool in ("conntrack", "nft", "sysctl"):
         if shutil.which(tool) is None:
             return f"{tool} is not installed"
     net = netns.NetNS()
@@ -147,8 +147,7 @@ class World:
 
     def tracked(self, words=""):
         """What conntrack holds in the relay's network."""
-        text = self.relay.sh(f"conntrack -L {words} 2>/dev/null; conntrack -L -f ipv6 {words} 2>/dev/null")
-        return text.splitlines()
+        return self.relay.sh(f"conntrack -L {words} 2>/dev/null").splitlines()
 
     def close(self):
         for sock in self._sockets:
@@ -164,12 +163,13 @@ class World:
 class Driver:
     """tests/contract/nat_driver.c in a network."""
 
-    def __init__(self, host, ident, mark, sample=200, gap=0, capacity=20000, prefix=()):
+    def __init__(self, host, ident, mark, sample=200, gap=0, capacity=20000, events=0, prefix=()):
         self._process = subprocess.Popen(
             [*host.prefix, *prefix, DRIVER, "--sample", str(sample), "--gap", str(gap),
-             "--capacity", str(capacity), ident, hex(mark), hex(MASK), hex(TAGS), PORTS],
+             "--capacity", str(capacity), "--events", str(events), ident, hex(mark), hex(MASK), hex(TAGS), PORTS],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.lines = []
+        self._stopped = False
         self._queue = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -231,13 +231,15 @@ class Driver:
 
     def signal(self, number):
         self._process.send_signal(number)
+        self._stopped = number == signal.SIGSTOP
         if number == signal.SIGKILL:
             self._process.wait()
 
     def close(self):
         """Ends it in good order, if it still lives; a sanitizer's complaint is a failure."""
         if self._process.poll() is None:
-            self._process.send_signal(signal.SIGCONT)
+            if self._stopped:               # else it would disturb a sanitizer's last look
+                self._process.send_signal(signal.SIGCONT)
             self._process.stdin.close()
             try:
                 self._process.wait(10)

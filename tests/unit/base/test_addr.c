@@ -211,6 +211,29 @@ static void a_bad_prefix_is_refused(void **state)
             fail_msg("\"%s\" was taken", texts[i]);
 }
 
+static void a_network_of_mapped_addresses_is_told_from_others(void **state)
+{
+    static const char *const mapped[] = {"::ffff:0:0/96", "::ffff:10.0.0.0/104",
+                                         "::ffff:0a00:0/104", "::ffff:127.0.0.1"};
+    static const char *const others[] = {
+        "::/0",       "::/95",     "::ffff:0:0:0/96", "::fffe:0:0/95", "::10.0.0.0/104", "::1",
+        "10.0.0.0/8", "0.0.0.0/0", "2001:db8::/32",   "64:ff9b::/96",  "255.255.0.0/16"};
+    const struct prefix none = {0};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(mapped) / sizeof(mapped[0]); i++) {
+        struct prefix p = net(mapped[i]);
+        if (!prefix_is_mapped(&p))
+            fail_msg("%s", mapped[i]);
+    }
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        struct prefix p = net(others[i]);
+        if (prefix_is_mapped(&p))
+            fail_msg("%s", others[i]);
+    }
+    assert_false(prefix_is_mapped(&none));
+}
+
 static void a_prefix_is_within_itself_and_within_shorter_ones(void **state)
 {
     struct prefix p8 = net("10.0.0.0/8"), p9 = net("10.128.0.0/9"), q9 = net("11.0.0.0/9");
@@ -227,8 +250,10 @@ static void a_prefix_is_within_itself_and_within_shorter_ones(void **state)
 
 static void interleaving_alternates_families_and_keeps_their_order(void **state)
 {
-    const char *const given[] = {"2001:db8::1", "2001:db8::2", "2001:db8::3", "192.0.2.1", "192.0.2.2"};
-    const char *const wanted[] = {"2001:db8::1", "192.0.2.1", "2001:db8::2", "192.0.2.2", "2001:db8::3"};
+    const char *const given[] = {"2001:db8::1", "2001:db8::2", "2001:db8::3", "192.0.2.1",
+                                 "192.0.2.2"};
+    const char *const wanted[] = {"2001:db8::1", "192.0.2.1", "2001:db8::2", "192.0.2.2",
+                                  "2001:db8::3"};
     struct addr list[5], want;
 
     (void)state;
@@ -255,6 +280,7 @@ int main(void)
         cmocka_unit_test(a_mapped_address_is_unwrapped_with_its_port),
         cmocka_unit_test(a_prefix_holds_its_addresses_and_no_others),
         cmocka_unit_test(a_bare_address_is_a_prefix_of_all_its_bits),
+        cmocka_unit_test(a_network_of_mapped_addresses_is_told_from_others),
         cmocka_unit_test(a_bad_prefix_is_refused),
         cmocka_unit_test(interleaving_alternates_families_and_keeps_their_order),
         cmocka_unit_test(a_prefix_is_within_itself_and_within_shorter_ones),

@@ -314,6 +314,10 @@ static void bad_input_is_refused_with_its_place_and_a_sentence(void **state)
         {"rules:\n  - deny: {}\n  - allow: {users: [a], to: [10.0.0.1/8]}\n",
          "f.yaml:3:30: to: \"10.0.0.1/8\" is not a network such as 192.0.2.0/24 with all host bits "
          "zero"},
+        {"rules: [{allow: {to: [\"::ffff:10.0.0.0/104\"]}}]\n",
+         "f.yaml:1:23: to: ::ffff:10.0.0.0/104 is IPv4: write it so"},
+        {"rules: [{allow: {to: [\"::1\", \"::ffff:10.0.0.1\"]}}]\n",
+         "f.yaml:1:30: to: ::ffff:10.0.0.1 is IPv4: write it so"},
         {"rules: [{allow: {users: []}}]\n", "f.yaml:1:25: users: an empty list is not allowed"},
     };
     static const struct config zero;

@@ -303,23 +303,52 @@ static void what_becomes_stale_between_conversations_waits_for_the_next(void **s
     CLIENT_WAIT(b, updates(b, t) == 1);
 }
 
-/* It must not go on with rules that are no longer right. */
-static void one_whose_update_is_refused_is_lost_and_released(void **state)
+/* It must not go on with rules that are no longer right; what it was is still asked for. */
+static void whose_update_is_refused_is_told_so_and_may_finish(void **state)
 {
     static const enum n2_refusal_code codes[] = {N2_BAD, N2_FULL, N2_UNSUPPORTED};
+    const struct n2_counters counters = {.datagrams_up = 7};
     struct client_bench *b = *state;
 
+    b->relay.counters = counters;
     for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
         struct told *t = told_new(b);
         told_open(b, t, N2_UDP);
         b->relay.refuse[N2_UPDATE] = codes[i];
         n2_assoc_stale(&t->n2);
-        CLIENT_WAIT(b, t->lost == 1);
+        CLIENT_WAIT(b, t->ended == 1);
+        assert_int_equal(t->refresh_refused, 1);
+        assert_int_equal(t->why, N2_END_RELEASED);
+        assert_int_equal(t->counters.datagrams_up, 7);
         assert_int_equal(t->n2.state, N2_ASSOC_FREE);
-        CLIENT_WAIT(b, answerer_holds(&b->relay) == 0);
+        assert_int_equal(answerer_holds(&b->relay), 0);
         assert_int_equal(answerer_count(&b->relay, N2_RELEASE, NULL), i + 1);
+        assert_int_equal(t->lost, 0);
     }
     assert_int_equal(b->relay.hellos, 1);
+}
+
+/* Between the Update and its answer; nobody is there to be told. */
+static void what_is_given_up_meanwhile_hears_of_no_refusal(void **state)
+{
+    struct client_bench *b = *state;
+    struct told *released = told_new(b), *finished = told_new(b);
+
+    told_open(b, released, N2_UDP);
+    told_open(b, finished, N2_UDP);
+    b->relay.refuse[N2_UPDATE] = N2_FULL;
+    b->relay.hold = true;
+    n2_assoc_stale(&released->n2);
+    n2_assoc_stale(&finished->n2);
+    CLIENT_WAIT(b, b->relay.held != NULL);
+    n2_assoc_release(&released->n2);
+    assert_true(n2_assoc_finish(&finished->n2));
+    answerer_answer_held(&b->relay);
+    CLIENT_WAIT(b, finished->ended == 1);
+    CLIENT_WAIT(b, answerer_holds(&b->relay) == 0);
+    assert_int_equal(updates(b, NULL), 2);
+    assert_int_equal(released->refresh_refused + finished->refresh_refused, 0);
+    assert_int_equal(released->lost + released->ended + finished->lost, 0);
 }
 
 static void an_update_of_what_has_ended_is_harmless(void **state)
@@ -333,7 +362,7 @@ static void an_update_of_what_has_ended_is_harmless(void **state)
     n2_assoc_stale(&t->n2);
     CLIENT_WAIT(b, updates(b, t) == 1);
     loop_run_for(&b->loop, QUIET_MS);
-    assert_int_equal(t->lost + t->ended, 0);
+    assert_int_equal(t->lost + t->ended + t->refresh_refused, 0);
     assert_int_equal(t->n2.state, N2_ASSOC_OPENED);
     told_event(t,
                (struct n2_event){.type = N2_EVENT_ENDED, .end = N2_END_IDLE, .counters = counters});
@@ -362,7 +391,7 @@ static void an_update_in_a_stale_conversation_is_made_again_in_the_next(void **s
     }
     loop_run_for(&b->loop, QUIET_MS);
     assert_int_equal(t->refreshed, 4);
-    assert_int_equal(t->lost + t->ended, 0);
+    assert_int_equal(t->lost + t->ended + t->refresh_refused, 0);
 }
 
 /* ---- setting the bench ---- */
@@ -397,7 +426,8 @@ int main(void)
         TEST(one_that_fits_into_no_message_is_lost_alone),
         TEST(an_update_without_an_answer_is_made_again),
         TEST(what_becomes_stale_between_conversations_waits_for_the_next),
-        TEST(one_whose_update_is_refused_is_lost_and_released),
+        TEST(whose_update_is_refused_is_told_so_and_may_finish),
+        TEST(what_is_given_up_meanwhile_hears_of_no_refusal),
         TEST(an_update_of_what_has_ended_is_harmless),
         TEST(an_update_in_a_stale_conversation_is_made_again_in_the_next),
     };

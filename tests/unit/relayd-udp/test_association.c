@@ -317,19 +317,31 @@ static void datagrams_behind_the_one_that_ends_it_find_nobody(void **state)
     assoc_bench_free(b);
 }
 
-static void load_tells_of_sockets_and_ports(void **state)
+/* Ports towards clients are shared by all: a number of free ones would say nothing. */
+static void load_tells_of_descriptors_and_of_no_ports(void **state)
 {
     struct assoc_bench *b = assoc_bench_new(PORTS);
+    const struct n2_load *load = &b->asker.seen.load;
+    struct addr target_at;
     (void)state;
 
     assoc_bench_start(b, 5);
-    assoc_open(b, 1, "127.0.0.1");
-    assoc_open(b, 2, "127.0.0.1");
+    int client = assoc_socket(b, "127.0.0.1", 0, NULL);
+    int target = assoc_socket(b, "127.0.0.1", 0, &target_at);
+    struct addr relay = assoc_open(b, 1, "127.0.0.1");
+    assoc_open(b, 2, "127.0.0.2");
     asker_watch(&b->asker, 0, 0);
     ASSOC_WAIT(b, b->asker.watch_replies == 1);
-    assert_int_equal(b->asker.seen.load.associations, 2);
-    assert_int_equal(b->asker.seen.load.ports_free, 3);
-    assert_int_equal(b->asker.seen.load.capacity, b->relay.base.capacity);
+    assert_int_equal(load->associations, 2);
+    assert_int_equal(load->ports_free, 0);
+    assert_int_equal(load->capacity, b->relay.base.capacity);
+    uint32_t free = load->descriptors_free;
+    assert_true(free > 0);
+    assoc_send(client, &relay, &target_at, "x"); /* now it needs a socket towards targets */
+    assoc_hears(b, target, "x");
+    assoc_event(b, N2_EVENT_LOCKED);
+    assert_int_equal(load->descriptors_free, free - 1);
+    assert_int_equal(load->ports_free, 0);
     assoc_bench_free(b);
 }
 
@@ -348,7 +360,7 @@ int main(void)
         cmocka_unit_test(a_release_lets_go_of_all_that_is_pending),
         cmocka_unit_test(the_relay_may_stop_with_all_that_is_pending),
         cmocka_unit_test(datagrams_behind_the_one_that_ends_it_find_nobody),
-        cmocka_unit_test(load_tells_of_sockets_and_ports),
+        cmocka_unit_test(load_tells_of_descriptors_and_of_no_ports),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

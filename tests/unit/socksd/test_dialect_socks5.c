@@ -221,6 +221,36 @@ static void every_command_is_raised(void **state)
     assert_int_equal(h.d.request.command, SOCKS_UDP_ASSOCIATE);
 }
 
+static void transparent_says_which_packets_and_whence(void **state)
+{
+    struct handshake h = asked(OCTETS(5, 4, 0, 1, 192, 0, 2, 7, 0, 80, 6, 1, 10, 0, 0, 9, 1, 2));
+    const struct request *r = &h.d.request;
+    char text[ADDR_TEXT_MAX];
+
+    (void)state;
+    assert_int_equal(h.want, DIALECT_REQUEST);
+    assert_int_equal(r->command, SOCKS_TRANSPARENT);
+    assert_int_equal(r->version, 5);
+    assert_int_equal(r->ptcl, 6);
+    assert_string_equal(addr_format(&r->dest.addr, text), "192.0.2.7:80");
+    assert_string_equal(addr_format(&r->source.addr, text), "10.0.0.9:258");
+}
+
+static void a_bad_transparent_request_is_rejected(void **state)
+{
+    struct handshake h = asked(OCTETS(5, 4, 0, 1, 192, 0, 2, 7, 0, 80, 6, 2));
+
+    (void)state;
+    is_rejected(&h, REPLY_ADDRESS_UNSUPPORTED, 8, "bad_address_type");
+    h = asked(OCTETS(5, 4, 0, 9));
+    is_rejected(&h, REPLY_ADDRESS_UNSUPPORTED, 8, "bad_address_type");
+    h = asked(OCTETS(5, 4, 1, 1, 192, 0, 2, 7, 0, 80, 6, 1, 10, 0, 0, 9, 1, 2));
+    is_rejected(&h, REPLY_GENERAL_FAILURE, 1, "bad_message");
+    h = asked(
+        OCTETS(5, 4, 0, 1, 192, 0, 2, 7, 0, 80)); /* what another command would be content with */
+    assert_int_equal(h.want, DIALECT_MORE);
+}
+
 static void the_reserved_octet_is_ignored(void **state)
 {
     struct handshake h = asked(OCTETS(5, 1, 0xff, 1, 192, 0, 2, 7, 0, 80));
@@ -243,7 +273,7 @@ static void unknown_commands_are_rejected(void **state)
     for (unsigned cmd = 0; cmd <= 255; cmd++) {
         struct handshake h = asked(OCTETS(5, (uint8_t)cmd, 0, 1, 192, 0, 2, 7, 0, 80));
 
-        if (cmd < 1 || cmd > 3)
+        if (cmd < SOCKS_CONNECT || cmd > SOCKS_TRANSPARENT)
             is_rejected(&h, REPLY_COMMAND_UNSUPPORTED, 7, "bad_command");
     }
 }
@@ -351,6 +381,8 @@ int main(void)
         cmocka_unit_test(no_request_is_heard_before_authentication),
         cmocka_unit_test(an_answer_that_nobody_asked_for_admits_nobody),
         cmocka_unit_test(every_command_is_raised),
+        cmocka_unit_test(transparent_says_which_packets_and_whence),
+        cmocka_unit_test(a_bad_transparent_request_is_rejected),
         cmocka_unit_test(the_reserved_octet_is_ignored),
         cmocka_unit_test(another_version_in_the_request_is_rejected),
         cmocka_unit_test(unknown_commands_are_rejected),
