@@ -147,7 +147,7 @@ void n2_client_down(struct n2_client *c)
     if (c->sm.state == CLIENT_DOWN)
         return;
     n2_client_enter(c, CLIENT_DOWN);
-    c->page_owed = false;
+    c->page_owed = c->missing_owed = false;
     c->watch_stale = n2_exchange_busy(c->watch);
     give_up_calls(c);
     n2_assoc_lose(c, N2_LOSS_CONNECTION);

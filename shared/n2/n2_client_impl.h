@@ -47,6 +47,7 @@ struct n2_client {
     bool inventory_first; /* page */
     bool page_owed;       /* there was no room to ask for it */
     bool events_lost;     /* the inventory is there to make up for them */
+    bool missing_owed;    /* what it did not list is gone; how, events up to inventory_seq may tell */
     uint8_t inventory_after[ID_LEN];
 
     struct n2_leg_sender *legs;

@@ -24,6 +24,7 @@ void n2_client_inventory(struct n2_client *c)
     c->inventory++;
     c->inventory_before = c->next_call;
     c->inventory_first = true;
+    c->missing_owed = false;
     n2_client_ask_page(c);
 }
 
@@ -38,6 +39,14 @@ static void release_unknown(struct n2_client *c, const struct n2_held *h)
     call.u.release = h->association;
     if (!n2_client_call(c, &call, h->association))
         c->unreleased = true;
+}
+
+static void settle_missing(struct n2_client *c)
+{
+    if (!c->missing_owed || c->after_seq < c->inventory_seq)
+        return;
+    c->missing_owed = false;
+    n2_assoc_missing(c);
 }
 
 void n2_client_take_inventory(struct n2_client *c, const struct n2_inventory_answer *inv)
@@ -57,11 +66,12 @@ void n2_client_take_inventory(struct n2_client *c, const struct n2_inventory_ans
         n2_client_ask_page(c);
         return;
     }
-    n2_assoc_missing(c);
     /* Only where events were lost is there nothing to wait for below that. */
     if (c->events_lost && c->after_seq < c->inventory_seq)
         c->after_seq = c->inventory_seq;
     c->events_lost = false;
+    c->missing_owed = true;
+    settle_missing(c);
     if (c->sm.state != CLIENT_SYNC)
         return;
     n2_client_enter(c, CLIENT_READY);
@@ -105,6 +115,7 @@ static void take_watch(struct n2_client *c, const struct n2_watch_answer *w)
         c->after_seq = w->events[i].seq;
         n2_assoc_take_event(c, &w->events[i]);
     }
+    settle_missing(c);
     if (changed)
         c->ops->changed(c->arg);
     if ((w->gap || forgotten) && c->sm.state == CLIENT_READY) {

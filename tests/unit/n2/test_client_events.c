@@ -50,6 +50,22 @@ static void what_happened_between_conversations_is_told(void **state)
     assert_true(addr_equal(&between->client, &locked.peer));
 }
 
+/* The Inventory does not list it any more; how it ended comes by Watch, with the counters. */
+static void what_ended_between_conversations_is_told_as_ended(void **state)
+{
+    struct client_bench *b = *state;
+    struct told *t = told_new(b);
+
+    told_open(b, t, N2_UDP);
+    answerer_break(&b->relay);
+    CLIENT_WAIT(b, !n2_client_ready(b->client));
+    told_event(t, (struct n2_event){.type = N2_EVENT_ENDED, .end = N2_END_IDLE});
+    answerer_forget(&b->relay, t->n2.node.id);
+    answerer_mend(&b->relay);
+    CLIENT_WAIT(b, t->ended + t->lost == 1);
+    assert_int_equal(t->ended, 1);
+}
+
 static void what_happens_during_an_inventory_is_told(void **state)
 {
     struct client_bench *b = *state;
@@ -123,6 +139,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(what_happened_between_conversations_is_told),
+        TEST(what_ended_between_conversations_is_told_as_ended),
         TEST(what_happens_during_an_inventory_is_told),
         TEST(what_was_lost_is_not_waited_for),
         TEST(after_a_gap_is_made_good_nothing_is_skipped_again),
