@@ -36,7 +36,7 @@ def test_255_methods_none_of_which_is_good(system, sockets):
     assert end_of(sockets, system, b"\5\xff" + bytes([9] * 255)) == b"\5\xff"
 
 
-@pytest.mark.parametrize("command", [0, 4, 5, 0x80, 0xff])
+@pytest.mark.parametrize("command", [0, 5, 0x0c, 0x80, 0xff])
 def test_an_unknown_command_of_5(system, sockets, command):
     said = end_of(sockets, system, socks.greeting5(0) + bytes([5, command, 0, 1, 127, 0, 0, 1, 0, 80]))
     assert said[:4] == bytes([5, 0, 5, socks.COMMAND_UNSUPPORTED])

@@ -31,7 +31,7 @@ def test_the_reply_arrives_though_input_is_unread(system, sockets, version):
 
 
 @pytest.mark.parametrize("said, answer", [
-    (b"\5\1\0" + b"\5\4\0\1" + b"\7\x0f" * 10, b"\5\0\5\7"),
+    (b"\5\1\0" + b"\5\6\0\1" + b"\7\x0f" * 10, b"\5\0\5\7"),
     (b"\5\1\0" + b"\5\1\0\x09" + b"what?" * 100, b"\5\0\5\x08"),
     (b"\5\1\x09" + b"and so on" * 100, b"\5\xff"),
     (b"\4\7\0\x50\x7f\0\0\1\0" + b"and so on" * 100, b"\0\x5b"),

@@ -100,6 +100,11 @@ def free_ports():
     return f"{first}-{first + 99}"
 
 
+@pytest.fixture(name="free_ports")
+def _free_ports():
+    return free_ports
+
+
 def pytest_generate_tests(metafunc):
     if "relay_spec" in metafunc.fixturenames:
         mark = metafunc.definition.get_closest_marker("relays")

@@ -15,7 +15,6 @@ import pytest
 
 import daemons
 import n2wire
-from conftest import free_ports
 from n2wire import end_name, endpoint, endpoint_address, is_closed, pb, verdict, wait_until
 
 HANDFUL = 300
@@ -88,7 +87,7 @@ class World:
 
 
 @pytest.fixture
-def world(relay_spec, start_relay, servers, sockets, tmp_path):
+def world(relay_spec, start_relay, servers, sockets, tmp_path, free_ports):
     """Starts a relay: world(**settings) -> World."""
     if relay_spec.name != "relayd-tcp":
         pytest.skip("needs a relay with settings of its own")
@@ -106,7 +105,7 @@ def world(relay_spec, start_relay, servers, sockets, tmp_path):
 
 
 @pytest.fixture
-def one_port():
+def one_port(free_ports):
     first = free_ports().split("-")[0]
     return {"transparent_ports": first}
 
