@@ -36,8 +36,14 @@ const char *association_state_name(const struct association *a)
 
 void association_counters(const struct association *a, struct n2_counters *ret)
 {
-    *ret = a->count;
-    ret->duration_ms = udp_now(a->relay) - a->started;
+    *ret = (struct n2_counters){
+        .octets_up = a->count.octets_up,
+        .octets_down = a->count.octets_down,
+        .datagrams_up = a->count.datagrams_up,
+        .datagrams_down = a->count.datagrams_down,
+        .dropped = a->count.dropped,
+        .duration_ms = udp_now(a->relay) - a->started,
+    };
 }
 
 void association_drop(struct association *a, enum drop why, unsigned datagrams)

@@ -41,7 +41,9 @@ struct association {
     struct addr local;    /* where the client's datagrams come to */
     uint64_t octet_limit; /* 0: none */
     uint64_t started, last_activity, locked_at;
-    struct n2_counters count; /* duration_ms is not kept */
+    struct {
+        uint64_t octets_up, octets_down, datagrams_up, datagrams_down, dropped;
+    } count;
     struct addr target[];     /* of a transparent one */
 };
 

@@ -62,7 +62,6 @@ static void bury(struct n2_grant *g)
 
     if (g->state != N2_GRANT_DEAD) {
         g->state = N2_GRANT_DEAD;
-        g->impl = NULL;
         if (g->owner != NULL)
             n2_owners_remove(&x->owners, g->owner);
         g->owner = NULL;

@@ -31,8 +31,11 @@ struct n2_grant {
     struct list in_session;
     struct n2_session *session;
     struct n2_owner *owner; /* counted; NULL for what never lived, and the dead */
-    void *impl;             /* the service's */
-    uint64_t call_id, server_epoch, forget_at;
+    union {
+        void *impl;         /* the service's */
+        uint64_t forget_at; /* DEAD */
+    };
+    uint64_t call_id, server_epoch;
     uint32_t revision;
     uint8_t kind;  /* enum n2_kind */
     uint8_t state; /* enum n2_grant_state */
