@@ -25,7 +25,8 @@ endif
 
 # Debian 12's packages for building; those for testing are listed in tests/packages.
 BUILD_PACKAGES := gcc libc6-dev protobuf-c-compiler libuv1-dev libnng-dev libprotobuf-c-dev \
-                  libyaml-dev libc-ares-dev libmicrohttpd-dev libjansson-dev libcrypt-dev libssl-dev
+                  libyaml-dev libc-ares-dev libmicrohttpd-dev libjansson-dev libcrypt-dev libssl-dev \
+                  libmnl-dev libnetfilter-conntrack-dev
 
 PROGRAMS     := socksd relayd-tcp relayd-udp sockscat
 SRC_shared   := $(sort $(wildcard shared/*/*.c))
@@ -33,11 +34,14 @@ SRC_socksd   := $(filter-out socksd/main.c,$(sort $(wildcard socksd/*.c)))
 SRC_relayd-tcp := $(filter-out relayd-tcp/main.c,$(sort $(wildcard relayd-tcp/*.c)))
 SRC_relayd-udp := $(filter-out relayd-udp/main.c,$(sort $(wildcard relayd-udp/*.c)))
 SRC_sockscat := $(sort $(wildcard socksd/cmd/sockscat*.c))
-LIBS_shared  := -luv -lnng -lprotobuf-c -lyaml -lcares -lmicrohttpd -ljansson -lpthread
+LIBS_shared  := -Wl,--as-needed -luv -lnng -lprotobuf-c -lyaml -lcares -lmicrohttpd -ljansson \
+                -lpthread -lmnl -lnetfilter_conntrack
 LIBS_socksd  := -lcrypt -lcrypto
 TESTS        := $(patsubst tests/%.c,%,$(sort $(wildcard tests/unit/*/test_*.c tests/contract/test_*.c)))
 TSAN_TESTS   := unit/n2/test_link unit/n2/test_link_peers # where two threads meet
 SRC_testlib  := $(sort $(wildcard tests/lib/*.c))
+# shared/nat, driven by hand.
+NAT_DRIVER   := $(BUILD)/asan/tests/contract/nat_driver
 FUZZERS      := $(patsubst tests/fuzz/%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 SRC_bench    := $(sort $(wildcard tests/bench/*.c))
 
@@ -158,7 +162,8 @@ check:
 	$(Q)$(MAKE) --no-print-directory system
 
 CHECKED := $(TESTS:%=$(BUILD)/asan/tests/%) $(TSAN_TESTS:%=$(BUILD)/tsan/tests/%) \
-           $(FUZZERS:%=$(BUILD)/asan/fuzz/%) $(PROGRAMS:%=$(BUILD)/asan/%) $(BUILD)/socksbench
+           $(FUZZERS:%=$(BUILD)/asan/fuzz/%) $(PROGRAMS:%=$(BUILD)/asan/%) $(BUILD)/socksbench \
+           $(NAT_DRIVER)
 
 unit: $(TESTS:%=$(BUILD)/asan/tests/%) $(TSAN_TESTS:%=$(BUILD)/tsan/tests/%)
 	$(Q)tests/run $(TESTS:%=$(BUILD)/asan/tests/%)
@@ -169,9 +174,10 @@ replay: $(FUZZERS:%=$(BUILD)/asan/fuzz/%)
 
 # Real processes: the N2 conformance suite, integration, third-party clients.
 PYTEST := /usr/bin/python3 -B -m pytest -q -n 4 -p no:cacheprovider
-system: $(PROGRAMS:%=$(BUILD)/asan/%) $(BUILD)/socksbench
-	$(Q)BUILD_DIR=$(BUILD)/asan RELAYD_TCP=$(BUILD)/asan/relayd-tcp RELAYD_UDP=$(BUILD)/asan/relayd-udp $(PYTEST) $(PYTEST_ARGS) \
-	    tests/contract/n2 tests/integration tests/interop
+system: $(PROGRAMS:%=$(BUILD)/asan/%) $(BUILD)/socksbench $(NAT_DRIVER)
+	$(Q)BUILD_DIR=$(BUILD)/asan RELAYD_TCP=$(BUILD)/asan/relayd-tcp RELAYD_UDP=$(BUILD)/asan/relayd-udp \
+	    NAT_DRIVER=$(NAT_DRIVER) $(PYTEST) $(PYTEST_ARGS) \
+	    tests/contract/n2 tests/contract/nat tests/integration tests/interop
 
 bench: all $(BUILD)/socksbench
 	$(Q).ci/setup dante-server microsocks python3 iproute2

@@ -101,7 +101,8 @@ class World:
         self.client.ip("-6 route add default via fd01::1")
         self.target.nft(COUNT)
         self.relay.sysctl("net.ipv4.conf.c0.forwarding=1", "net.ipv4.conf.t0.forwarding=1",
-                          "net.ipv6.conf.all.forwarding=1", "net.netfilter.nf_conntrack_acct=1")
+                          "net.ipv6.conf.all.forwarding=1", "net.netfilter.nf_conntrack_acct=1",
+                          "net.netfilter.nf_conntrack_tcp_be_liberal=1")
 
     def _wire(self, host, v4, v6, name):
         self.relay.ip(f"link add {name} type veth peer name eth0 netns {host.pid}")
