@@ -119,6 +119,22 @@ void session_request_timeout(struct session *x);
 /* Lets go of what the request holds (query, place in a line, association). */
 void session_request_release(struct session *x);
 
+/* A relay is chosen, or waited for, or there is none. */
+void session_place(struct session *x);
+/* What is asked for, in N2's and in the rules' words. */
+enum n2_kind session_kind(const struct session *x);
+uint32_t session_ptcl(const struct session *x);
+struct rules_subject session_subject(const struct session *x);
+/* Of the request's deadline, in milliseconds. */
+uint32_t session_time_left(const struct session *x);
+
+/* ---- session_relay.c: from the relay on ---- */
+
+/* Asks it; false without memory. Its answers move x on. */
+bool session_open_at(struct session *x, struct n2_client *relay);
+/* The leg has left, or the session would have been told: it is over. */
+void session_on_handed(struct loop_task *t);
+
 /* ---- session_log.c ---- */
 
 /* One record for a request that no relay took over. */

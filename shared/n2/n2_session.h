@@ -1,5 +1,5 @@
 /* One control server as a relay knows it: epochs, lease, grants, events. Private to n2_server.c,
- * n2_session.c and n2_grant.c. */
+ * n2_calls.c, n2_session.c and n2_grant.c. */
 #pragma once
 
 #include "shared/n2/n2_codec.h"
@@ -102,6 +102,12 @@ void n2_session_watch(struct n2_session *x, struct n2_inbound *in, const struct 
 /* Answers the parked Watch with what there is. */
 void n2_session_answer_watch(struct n2_session *x);
 void n2_session_inventory(struct n2_session *x, const struct n2_call *call, struct buf *out);
+
+/* ---- n2_calls.c ---- */
+
+/* For the listener; arg: struct n2_server. */
+void n2_calls_take(void *arg, struct n2_inbound *in, uint32_t pipe, const uint8_t *bytes, size_t len,
+                   bool overloaded);
 
 /* ---- n2_grant.c ---- */
 
