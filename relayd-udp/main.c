@@ -27,21 +27,28 @@ static size_t engines(const struct relay *r, const char *ret[4])
     return n;
 }
 
-/* A quarter of the descriptors at most is for what clients send to; an association has one towards
- * IPv4 targets and one towards IPv6 targets. */
-static uint32_t client_sockets(const struct relay *r, uint32_t descriptors)
+/* One for each port and family. */
+static uint32_t sockets_of(const struct schema_ports *range)
 {
-    const struct udp_config *c = config_of(r);
-    uint32_t wanted = 2 * ((uint32_t)c->base.relay.ports.last - c->base.relay.ports.first + 1) +
-                      2 * ((uint32_t)c->transparent_ports.last - c->transparent_ports.first + 1);
-
-    return wanted < descriptors / 4 ? wanted : descriptors / 4;
+    return 2 * ((uint32_t)range->last - range->first + 1);
 }
 
+/* A quarter of the descriptors at most is for what clients send to, and of that a quarter for
+ * TRANSPARENT where it is not enough for all; an association has one towards IPv4 targets and one
+ * towards IPv6 targets. */
 static uint32_t capacity(const struct relay *r, uint32_t descriptors)
 {
-    ((struct udp_relay *)(uintptr_t)r)->client_sockets = client_sockets(r, descriptors);
-    return (descriptors - client_sockets(r, descriptors)) / 2;
+    struct udp_relay *u = (struct udp_relay *)(uintptr_t)r;
+    uint32_t all = descriptors / 4, ports = sockets_of(&u->config.base.relay.ports),
+             plain = sockets_of(&u->config.transparent_ports);
+
+    if (ports + plain > all) {
+        plain = plain < all / 4 ? plain : all / 4;
+        ports = ports < all - plain ? ports : all - plain;
+    }
+    u->client_sockets = ports;
+    u->plain_client_sockets = plain;
+    return (descriptors - ports - plain) / 2;
 }
 
 static void set_fragments(struct udp_relay *u)
@@ -77,10 +84,9 @@ static int start(struct relay *r, struct err *e)
     u->engine = engine_new(udp_config_engine(c, UDP_BATCH) ? &engine_batch : &engine_plain);
     u->ports = ports_new(&ports);
     u->plain_ports = ports_new(&plain);
-    u->client_ports =
-        client_ports_new(u, &c->base.relay.ports, u->ports, u->client_sockets - u->client_sockets / 4);
+    u->client_ports = client_ports_new(u, &c->base.relay.ports, u->ports, u->client_sockets);
     u->plain_client_ports =
-        client_ports_new(u, &c->transparent_ports, u->plain_ports, u->client_sockets / 4);
+        client_ports_new(u, &c->transparent_ports, u->plain_ports, u->plain_client_sockets);
     u->routes = routes_new();
     if (u->engine == NULL || u->ports == NULL || u->client_ports == NULL || u->routes == NULL ||
         u->plain_ports == NULL || u->plain_client_ports == NULL)

@@ -54,7 +54,7 @@ struct udp_relay {
     struct engine *engine;
     struct ports *ports, *plain_ports; /* for UDP ASSOCIATE, for TRANSPARENT */
     struct client_ports *client_ports, *plain_client_ports;
-    uint32_t client_sockets; /* at most */
+    uint32_t client_sockets, plain_client_sockets; /* at most */
     struct policies policies;
     struct routes *routes;
     struct resolver *resolver;

@@ -180,28 +180,35 @@ def test_never_used_it_is_ended_and_its_control_connection_closed(start, target)
     assert system.access(command="transparent")["reason"] == "unused"
 
 
+def ranges(count):
+    """(configuration, ports): so many that nobody else has."""
+    first, last = udp.free_range(count + 1)
+    return {"relay": {"ports": f"{first}-{first}", "transparent-ports": f"{first + 1}-{last}"}}, \
+        set(range(first + 1, last + 1))
+
+
 def test_hundreds_share_one_port(start, target, sockets):
-    system = start(relays=0, udp=1, rules=RULES,
-                   udp_relay={"relay": {"transparent-ports": "20900-20900"}})
+    config, ports = ranges(1)
+    system = start(relays=0, udp=1, rules=RULES, udp_relay=config)
     crowd = []
     for _ in range(300):
         client = sockets.keep(udp.udp_socket())
         t = Transparent(system.address, target.getsockname(), source=client.getsockname())
         sockets.keep(t.control)
         crowd.append((client, t))
-    assert {t.bound for _, t in crowd} == {("127.0.0.1", 20900)}
+    assert {t.bound[1] for _, t in crowd} == ports
     for client, t in crowd:
         ping(client, t.bound, target, b"%d" % client.getsockname()[1])
 
 
 def test_a_source_that_is_taken_gets_another_port_or_none(start, target, client):
-    system = start(relays=0, udp=1, rules=RULES,
-                   udp_relay={"relay": {"transparent-ports": "20901-20902"}})
+    config, ports = ranges(2)
+    system = start(relays=0, udp=1, rules=RULES, udp_relay=config)
     source = client.getsockname()
     with Transparent(system.address, target.getsockname(), source=source) as a, \
             Transparent(system.address, target.getsockname(), source=source) as b, \
             Transparent(system.address, target.getsockname(), source=source) as c:
-        assert {a.bound[1], b.bound[1]} == {20901, 20902}
+        assert {a.bound[1], b.bound[1]} == ports
         assert c.reply.code == socks.GENERAL_FAILURE
         ping(client, a.bound, target)
         ping(client, b.bound, target)
