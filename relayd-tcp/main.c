@@ -27,7 +27,7 @@ static uint32_t at_most(uint32_t wanted, uint32_t most)
 
 /* Two descriptors each; pipes get at most a quarter of all: who has few descriptors copies. So do
  * the ports of TRANSPARENT. */
-static uint32_t capacity(const struct relay *r, uint32_t descriptors)
+static uint32_t divide(struct relay *r, uint32_t descriptors)
 {
     const struct tcp_config *c = config_of(r);
     const struct schema_ports *shared = &c->transparent_ports;
@@ -36,7 +36,7 @@ static uint32_t capacity(const struct relay *r, uint32_t descriptors)
     uint32_t quarter = descriptors / 4;
 
     listeners = at_most(listeners, quarter);
-    ((struct tcp_relay *)(uintptr_t)r)->listeners_max = listeners;
+    ((struct tcp_relay *)r)->listeners_max = listeners;
     return (descriptors - at_most(pipes, quarter) - listeners) / 2;
 }
 
@@ -94,7 +94,7 @@ int main(int argc, char **argv)
         .service = &flow_service,
         .pages = &tcp_pages,
         .engines = engines,
-        .capacity = capacity,
+        .divide = divide,
         .start = start,
         .reload = reload,
         .stop = stop,

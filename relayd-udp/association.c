@@ -10,8 +10,8 @@
 #include "relayd-udp/names.h"
 #include "relayd-udp/socket.h"
 #include "shared/base/log.h"
-#include "shared/relay/relay_address.h"
 #include "shared/relay/protect.h"
+#include "shared/relay/relay_address.h"
 
 static const struct sm_state states[] = {
     [ASSOC_NEW] = {"new", SM_TO(ASSOC_UNLOCKED) | SM_TO(ASSOC_LOCKED) | SM_TO(ASSOC_GONE)},

@@ -15,17 +15,16 @@ enum {
 
 /* ---- where it may go ---- */
 
-static bool may_reach(const struct udp_relay *r, const struct addr *to, enum drop *ret_why)
+static bool may_reach(struct udp_relay *r, const struct addr *to, enum drop *ret_why)
 {
     *ret_why = DROP_PROTECTED;
-    return to->port != 0 && !protect_forbids(&r->base, to) &&
-           !association_own_port((struct udp_relay *)(uintptr_t)r, to);
+    return to->port != 0 && !protect_forbids(&r->base, to) && !association_own_port(r, to);
 }
 
 bool datagram_choose(struct association *a, const struct dest *dest, const struct addr *addrs,
                      size_t count, struct addr *ret, enum drop *ret_why)
 {
-    const struct udp_relay *r = a->relay;
+    struct udp_relay *r = a->relay;
     uint32_t now_s = (uint32_t)(udp_now(r) / 1000);
     bool found = false;
 
@@ -215,9 +214,10 @@ static bool may_relock(const struct udp_relay *r, const struct association *a)
 
 /* Its client's port becomes that of the run, from its first valid datagram on (*ret_from): true.
  * invalid: what those before it are dropped as. */
-static bool lock_to(struct association *a, struct udp_relay *r, const struct engine_run *run,
-                    enum drop invalid, uint32_t *ret_from)
+static bool lock_to(struct association *a, const struct engine_run *run, enum drop invalid,
+                    uint32_t *ret_from)
 {
+    struct udp_relay *r = a->relay;
     struct engine_run before = *run;
     uint32_t at = a->transparent ? 0 : first_valid(run);
 
@@ -254,9 +254,9 @@ static struct association *owner_of(struct client_port *p, const struct engine_r
     if (found == PORTS_LOCKED)
         return a;
     if (found == PORTS_UNLOCKED)
-        return lock_to(a, r, run, DROP_HEADER, ret_from) ? a : NULL;
+        return lock_to(a, run, DROP_HEADER, ret_from) ? a : NULL;
     if (found == PORTS_OTHER_PORT && a != NULL && may_relock(r, a)) {
-        if (!lock_to(a, r, run, DROP_SOURCE_PORT, ret_from))
+        if (!lock_to(a, run, DROP_SOURCE_PORT, ret_from))
             return NULL;
         r->stats.relocks++;
         return a;

@@ -36,9 +36,9 @@ static uint32_t sockets_of(const struct schema_ports *range)
 /* A quarter of the descriptors at most is for what clients send to, and of that a quarter for
  * TRANSPARENT where it is not enough for all; an association has one towards IPv4 targets and one
  * towards IPv6 targets. */
-static uint32_t capacity(const struct relay *r, uint32_t descriptors)
+static uint32_t divide(struct relay *r, uint32_t descriptors)
 {
-    struct udp_relay *u = (struct udp_relay *)(uintptr_t)r;
+    struct udp_relay *u = (struct udp_relay *)r;
     uint32_t all = descriptors / 4, ports = sockets_of(&u->config.base.relay.ports),
              plain = sockets_of(&u->config.transparent_ports);
 
@@ -134,7 +134,7 @@ int main(int argc, char **argv)
         .service = &association_service,
         .pages = &udp_pages,
         .engines = engines,
-        .capacity = capacity,
+        .divide = divide,
         .start = start,
         .reload = reload,
         .stop = stop,

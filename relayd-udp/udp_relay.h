@@ -4,10 +4,10 @@
 #include "relayd-udp/config.h"
 #include "relayd-udp/engine.h"
 #include "relayd-udp/policy.h"
-#include "shared/relay/ports.h"
 #include "relayd-udp/reassembly.h"
 #include "relayd-udp/routes.h"
 #include "shared/net/resolve.h"
+#include "shared/relay/ports.h"
 #include "shared/relay/relay.h"
 
 /* Why a datagram was not relayed: symbol, word for metrics. */

@@ -14,7 +14,8 @@
  * the caller). sent_ahead: octets that the client sent behind its request. bound: where the client
  * was told to send. a may be gone when it returns. */
 void control_start(struct association *a, int fd, const struct addr *bound, size_t sent_ahead);
-/* Rules or limits have changed: the relay of every association of this kind is told. */
+/* Rules or limits have changed: the relay of every association that was given rules (UDP) is told
+ * the present ones; what TRANSPARENT was decided by stays. */
 void control_refresh_all(struct server *s);
 /* Ends all of them because we stop; each is gone, and stats.controls less, when its relay has
  * answered or is lost. */

@@ -71,6 +71,9 @@ void n2_client_down(struct n2_client *c);
 /* Something sent at that time was answered: the lease runs from then. */
 void n2_client_believe(struct n2_client *c, uint64_t sent_at);
 void n2_client_connect_legs(struct n2_client *c);
+/* c->info, but for the epoch, and c->legs_path become what it answered to Hello; its lists are
+ * bounded by what they are kept in, and the lease from below. */
+void n2_client_keep_info(struct n2_client *c, const struct n2_hello_answer *h);
 void n2_client_put_head(struct n2_client *c, struct buf *b, bool hello);
 
 /* ---- n2_client_watch.c ---- */

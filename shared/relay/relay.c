@@ -127,10 +127,10 @@ static void note_own_listeners(struct daemon *d)
     }
 }
 
-static uint32_t capacity_of(const struct relay *r)
+static uint32_t capacity_of(struct relay *r)
 {
     uint32_t limit = boot_descriptor_limit(), used = boot_descriptors_open() + DESCRIPTORS_KEPT;
-    uint32_t most = limit > used ? r->program->capacity(r, limit - used) : 1;
+    uint32_t most = limit > used ? r->program->divide(r, limit - used) : 1;
     uint64_t wanted = r->config->relay.associations;
 
     if (most == 0)

@@ -45,8 +45,9 @@ struct relay_program {
     const struct status_pages *pages; /* so is theirs */
     /* What configuration allows, in order of preference; constants. Returns how many. */
     size_t (*engines)(const struct relay *r, const char *ret[4]);
-    /* Associations that this many free descriptors allow. */
-    uint32_t (*capacity)(const struct relay *r, uint32_t descriptors);
+    /* Divides this many free descriptors between what the program opens for itself, which it keeps
+     * in r, and its associations. Returns the associations. */
+    uint32_t (*divide)(struct relay *r, uint32_t descriptors);
     /* Before N2 listens. -1 with *e set. */
     int (*start)(struct relay *r, struct err *e);
     /* Swaps what the program itself can change at run time (SWAP) with fresh, a whole configuration
