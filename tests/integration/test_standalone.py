@@ -1,6 +1,8 @@
 """--standalone: no file, loopback clients only, a relay of its own that comes and goes with it."""
 
+import contextlib
 import os
+import pathlib
 import signal
 import subprocess
 
@@ -11,8 +13,15 @@ from daemons import Daemon, alive, children, program, split_address, wait_until
 from targets import Sockets
 
 
+def name_of(pid):
+    with contextlib.suppress(OSError):
+        return pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
+    return None
+
+
 class Standalone(Daemon):
-    """socksd --standalone on an ephemeral port. Its child logs to the same file."""
+    """socksd --standalone on an ephemeral port. Its children log to the same file; child is the one
+    that moves streams."""
 
     def __init__(self, directory):
         self.run_base = directory
@@ -20,12 +29,17 @@ class Standalone(Daemon):
                          directory, environment={"XDG_RUNTIME_DIR": str(directory)},
                          stdout=subprocess.PIPE)
         self.address = split_address(self.wait_started()["listen"])
-        self.child = self.relay_pid()
+        self.child = self.relay_pid("relayd-tcp")
+        self.udp_child = self.relay_pid("relayd-udp")
 
-    def relay_pid(self, other_than=None):
+    def relay_pid(self, name, other_than=None):
         def born():
-            return [p for p in children(self.pid) if p != other_than]
-        return wait_until(born, "the child")[0]
+            return [p for p in children(self.pid) if p != other_than and name_of(p) == name]
+        return wait_until(born, name)[0]
+
+    def wait_children_gone(self):
+        for pid in (self.child, self.udp_child):
+            wait_until(lambda: not alive(pid), "the child to end")
 
     def run_dirs(self):
         return [e for e in os.listdir(self.run_base) if e.startswith("socksd.")]
@@ -38,7 +52,7 @@ def standalone(tmp_path_factory, sockets):
     yield daemon
     sockets.close()
     daemon.finish()
-    wait_until(lambda: not alive(daemon.child), "the child to end")
+    daemon.wait_children_gone()
     wait_until(lambda: not daemon.run_dirs(), "the run directory to be removed")
 
 
@@ -79,7 +93,7 @@ def test_a_child_that_is_killed_is_replaced_and_clients_are_served(standalone, s
     exchange(stream())
     os.kill(first, signal.SIGKILL)
     exchange(stream())                          # at once: this client waits for the new child
-    standalone.child = standalone.relay_pid(other_than=first)
+    standalone.child = standalone.relay_pid("relayd-tcp", other_than=first)
     exited = standalone.log.wait("child_exited")
     assert exited["signal"] == "SIGKILL" and exited["pid"] == str(first)
     assert standalone.log.wait("access", reason="relay_lost")["prog"] == "socksd"
@@ -88,7 +102,7 @@ def test_a_child_that_is_killed_is_replaced_and_clients_are_served(standalone, s
 def test_sigterm_ends_both_when_nothing_runs(standalone):
     standalone.terminate()
     assert standalone.wait() == 0
-    assert not alive(standalone.child)
+    assert not alive(standalone.child) and not alive(standalone.udp_child)
     assert standalone.run_dirs() == []
 
 
@@ -124,14 +138,14 @@ def test_killed_socksd_leaves_a_child_that_finishes_and_goes(standalone, stream)
     assert alive(standalone.child), "not before its stream has ended"
     for sock in pair:
         sock.close()
-    wait_until(lambda: not alive(standalone.child), "the child to end")
+    standalone.wait_children_gone()
     assert standalone.log.wait("access")["reason"] == "closed"
     assert standalone.run_dirs() == []
 
 
 def test_killed_socksd_leaves_no_idle_child(standalone):
     standalone.kill()
-    wait_until(lambda: not alive(standalone.child), "the child to end")
+    standalone.wait_children_gone()
     assert standalone.run_dirs() == []
 
 
